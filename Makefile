@@ -1,0 +1,64 @@
+# The verbs. `make help` lists them.
+
+VENV   := .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+UV     := 0.13.9
+VOICE   = $(shell sed -n 's/^voice: *\([^ #]*\).*/\1/p' params.yaml)
+PORT   ?= 8080
+
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export BENTOML_HOME := $(abspath .bentoml)
+export BENTOML_DO_NOT_TRACK := True
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help setup repro test check lint types mlflow serve bench lock
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.installed ## make .venv and install the locked dependencies
+
+$(VENV)/.installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 13) else "error: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements.lock
+	touch $@
+
+repro: setup ## recordings to a packaged voice, for the choices in params.yaml; then log to MLflow
+	@git update-index --skip-worktree dvc.lock 2>/dev/null || true # this machine's results, not the project's (docs/adr/0002)
+	dvc repro
+	python -m pipelines.track
+	@printf '\nDone. Listen and compare:  reports/%s/report.html\n' '$(VOICE)'
+	@printf 'Compare runs and voices:   make mlflow\n'
+	@printf 'Serve the winner:          make serve\n'
+
+test: setup ## the fast tests: CPU, no network, no model hub
+	python -m pytest
+
+check: lint types test ## what must pass before a commit
+
+lint: setup ## ruff and the import contracts
+	ruff check .
+	ruff format --check .
+	lint-imports
+
+types: setup ## mypy
+	mypy
+
+mlflow: setup ## the MLflow UI on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+serve: setup ## serve the packaged voice on http://127.0.0.1:8080 (PORT=...)
+	@test -f models/$(VOICE)/bento/tag.txt || { echo 'error: no packaged voice "$(VOICE)". Run `make repro` first.' >&2; exit 1; }
+	@bentoml get "$$(cat models/$(VOICE)/bento/tag.txt)" >/dev/null 2>&1 || bentoml import models/$(VOICE)/bento/*.bento
+	bentoml serve "$$(cat models/$(VOICE)/bento/tag.txt)" --host 127.0.0.1 --port $(PORT)
+
+bench: setup ## the benchmarks; figures go into benchmarks/README.md
+	python -m benchmarks.stages
+
+lock: ## resolve requirements.lock anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	  --extra mcp --extra train --extra eval --extra serve --extra dev pyproject.toml -o requirements.lock

@@ -1,0 +1,1 @@
+"""Recordings in, codes out: preprocess, split, encode."""

@@ -1,0 +1,1 @@
+"""Synthesize, score, compare: is the fine-tuned voice better than zero-shot cloning, and by how much?"""

@@ -1,0 +1,12 @@
+"""conf/model/: which Qwen3-TTS the stages work on."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Model:
+    """A base checkpoint."""
+
+    source: str  # `tiny`, a hub id, or a folder
+    revision: str | None  # commit on the hub; null takes the newest and records which one it was
+    stock: bool  # published weights: the first batch's loss must then lie between 2.5 and 3.0

@@ -1,0 +1,131 @@
+"""The sequence that `generate` runs, as two channels side by side: text ids and codec rows, with every slot named.
+
+    channel   role   think tags       SPEAKER    PAD      text ... eos     BOS      frame 0 ... frame T-1
+    text      r r r  pad ...          pad        bos      t t t ... eos    pad      pad ...
+    codec     - - -  tags             embedding  PAD      PAD ... PAD      BOS      codes, all books summed
+
+That is `Layout.WHOLE`. In `Layout.INTERLEAVED` the first text id stands on BOS and frame t carries text id t + 1,
+then eos, then padding. Read off qwen-tts 0.1.1, `Qwen3TTSForConditionalGeneration.generate`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from voice.errors import InputError
+from voice.tts import Layout
+
+NOTHING = -1  # codec channel: no row of the embedding table stands here
+
+
+class Slot(StrEnum):
+    """What a position of the codec prefix holds."""
+
+    THINK = "think"
+    NOTHINK = "nothink"
+    THINK_BOS = "think_bos"
+    THINK_EOS = "think_eos"
+    LANGUAGE = "language"
+    SPEAKER = "speaker"
+    PAD = "pad"
+    BOS = "bos"
+
+
+AUTO_PREFIX = (Slot.NOTHINK, Slot.THINK_BOS, Slot.THINK_EOS, Slot.SPEAKER, Slot.PAD)
+TAGGED_PREFIX = (Slot.THINK, Slot.THINK_BOS, Slot.LANGUAGE, Slot.THINK_EOS, Slot.SPEAKER, Slot.PAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The control ids of a checkpoint, all from its config."""
+
+    tts_pad: int
+    tts_bos: int
+    tts_eos: int
+    codec_eos: int
+    rows: dict[Slot, int]
+    languages: dict[str, int]
+    code_groups: int
+
+    @classmethod
+    def of(cls, config: Any) -> "Vocabulary":
+        """Read the ids of a `Qwen3TTSConfig`."""
+        talker = config.talker_config
+        return cls(
+            tts_pad=config.tts_pad_token_id,
+            tts_bos=config.tts_bos_token_id,
+            tts_eos=config.tts_eos_token_id,
+            codec_eos=talker.codec_eos_token_id,
+            rows={
+                Slot.THINK: talker.codec_think_id,
+                Slot.NOTHINK: talker.codec_nothink_id,
+                Slot.THINK_BOS: talker.codec_think_bos_id,
+                Slot.THINK_EOS: talker.codec_think_eos_id,
+                Slot.PAD: talker.codec_pad_id,
+                Slot.BOS: talker.codec_bos_id,
+            },
+            languages=dict(talker.codec_language_id),
+            code_groups=talker.num_code_groups,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One example's channels up to its last frame, and where the named things stand."""
+
+    text: Int64[Tensor, " length"]
+    codec: Int64[Tensor, " length"]  # rows of the codec embedding; NOTHING under role, speaker and frames
+    speaker_at: int
+    first_frame_at: int
+
+
+def assistant_ids(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
+    """Tokenise a text in the template of qwen-tts: (the role's three ids, the text's ids)."""
+    ids = tokenizer(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+    return ids[:3], ids[3:-5]  # the template's tail is five ids; `generate` slices the same way
+
+
+def build_prompt(
+    role: Sequence[int],
+    text: Sequence[int],
+    *,
+    frames: int,
+    language: str | None,
+    layout: Layout,
+    vocabulary: Vocabulary,
+) -> Prompt:
+    """Lay out one example. `language` is the model's name of it, or None for the `auto` prefix."""
+    if not text:
+        raise InputError("a clip's text has no tokens. Write what is said in it.")
+    prefix = AUTO_PREFIX if language is None else TAGGED_PREFIX
+    codec = [NOTHING] * len(role) + [_row(slot, language, vocabulary) for slot in prefix]
+    texts = [*role, *[vocabulary.tts_pad] * (len(prefix) - 1), vocabulary.tts_bos]
+    ends = [*text, vocabulary.tts_eos]
+    if layout is Layout.WHOLE:
+        texts += [*ends, vocabulary.tts_pad]
+        codec += [vocabulary.rows[Slot.PAD]] * len(ends) + [vocabulary.rows[Slot.BOS]]
+        beside = []
+    else:
+        texts.append(ends[0])
+        codec.append(vocabulary.rows[Slot.BOS])
+        beside = ends[1 : frames + 1]
+    first_frame = len(texts)
+    texts += beside + [vocabulary.tts_pad] * (frames - len(beside))
+    codec += [NOTHING] * frames
+    return Prompt(torch.tensor(texts), torch.tensor(codec), len(role) + prefix.index(Slot.SPEAKER), first_frame)
+
+
+def _row(slot: Slot, language: str | None, vocabulary: Vocabulary) -> int:
+    if slot is Slot.SPEAKER:
+        return NOTHING  # the embedding itself is put there
+    if slot is not Slot.LANGUAGE:
+        return vocabulary.rows[slot]
+    if language not in vocabulary.languages:
+        known = ", ".join(sorted(vocabulary.languages))
+        raise InputError(f"the checkpoint has no language {language!r}. It has {known}.")
+    return vocabulary.languages[language]

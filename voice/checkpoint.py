@@ -1,0 +1,114 @@
+"""Qwen3-TTS checkpoints: where weights come from (hub, folder, or `tiny` built on the spot) and how they are loaded."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from voice import tiny
+from voice.errors import InputError
+from voice.publish import publish
+from voice.upstream import Qwen3TTSModel
+
+CACHE = Path(".cache/models")
+TINY = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder in Hugging Face's layout and what it was resolved from."""
+
+    path: Path
+    source: str
+    revision: str  # commit on the hub; content hash of a folder
+
+
+def resolve(source: str, revision: str | None = None) -> Checkpoint:
+    """Find or fetch a checkpoint: `tiny`, a folder, or a hub id at a revision. Raises InputError with the remedy."""
+    if source == TINY:
+        return _resolve_tiny()
+    if Path(source).is_dir():
+        folder = require_checkpoint(Path(source))
+        return Checkpoint(folder, source, content_hash(folder))
+    if source.startswith(("/", ".", "~")):
+        raise InputError(f"model folder {source} does not exist. Set `source` in conf/model/ to a hub id or a folder.")
+    return _resolve_hub(source, revision)
+
+
+def _resolve_tiny() -> Checkpoint:
+    code = hashlib.sha256(Path(tiny.__file__).read_bytes()).hexdigest()[:12]
+    folder = CACHE / f"tiny-{code}"
+    if not folder.is_dir():
+        with publish(folder) as draft:
+            tiny.build_tiny(draft)
+    return Checkpoint(folder, TINY, content_hash(folder))
+
+
+def _resolve_hub(source: str, revision: str | None) -> Checkpoint:
+    try:
+        folder = Path(snapshot_download(source, revision=revision))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"model {source} could not be fetched from the hub ({reason}). Go online, or download it elsewhere "
+            "and set `source` in conf/model/ to that folder; `model=tiny` needs neither."
+        ) from error
+    return Checkpoint(require_checkpoint(folder), source, folder.name)
+
+
+def require_checkpoint(folder: Path) -> Path:
+    """Return `folder` if it holds a Qwen3-TTS checkpoint. Raises InputError that names what is missing."""
+    for name in ("config.json", "generation_config.json", "speech_tokenizer/config.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name} is missing: not a Qwen3-TTS checkpoint. Download the whole folder again."
+            )
+    for part in (folder, folder / "speech_tokenizer"):
+        if not any(part.glob("*.safetensors")):
+            raise InputError(f"{part} holds no *.safetensors weights. Download the whole folder again.")
+    return folder
+
+
+def content_hash(folder: Path) -> str:
+    """Hash of all files' names and bytes below `folder`; 16 hex digits."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def default_device() -> str:
+    """`cuda:0` where there is one, else `cpu`."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def attention(requested: str, device: str) -> str:
+    """`auto` means flash_attention_2 where it is importable on CUDA, else sdpa."""
+    if requested != "auto":
+        return requested
+    if device.startswith("cuda"):
+        from transformers.utils.import_utils import is_flash_attn_2_available
+
+        if is_flash_attn_2_available():
+            return "flash_attention_2"
+    return "sdpa"
+
+
+def load(folder: Path, *, device: str, dtype: torch.dtype, attn_implementation: str = "auto") -> Qwen3TTSModel:
+    """Load a checkpoint through the official package."""
+    return Qwen3TTSModel.from_pretrained(
+        str(require_checkpoint(folder)),
+        device_map=device,
+        dtype=dtype,
+        attn_implementation=attention(attn_implementation, device),
+    )
+
+
+def inference_dtype(device: str) -> torch.dtype:
+    """bfloat16 on CUDA, as published; float32 on CPU, where bf16 is emulated."""
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32

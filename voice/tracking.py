@@ -1,0 +1,87 @@
+"""The MLflow store: one sqlite file and one artifact folder in the project."""
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+logging.getLogger("alembic").setLevel(logging.WARNING)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # SQLAlchemy and pandas deprecations inside mlflow 3.17
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
+
+EXPERIMENT = "voices"
+KEY_TAG = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run records. `key` says what it was computed from: the same name and key are logged once."""
+
+    name: str
+    key: str
+    tags: Mapping[str, str]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Sequence[tuple[int, Mapping[str, float]]] = ()  # (step, metrics at that step)
+    artifacts: Sequence[Path] = ()
+
+
+class Store:
+    """MLflow in a project folder."""
+
+    def __init__(self, project: Path) -> None:
+        project = project.resolve()
+        self._client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        location = (project / "mlartifacts").as_uri()
+        self._experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, location)
+
+    def find(self, name: str, key: str) -> str | None:
+        """The id of the run that has this name and key, if there is one."""
+        query = f"attributes.run_name = '{name}' and tags.{KEY_TAG} = '{key}' and attributes.status = 'FINISHED'"
+        runs = self._client.search_runs([self._experiment], query, max_results=1)
+        return runs[0].info.run_id if runs else None
+
+    def log(self, run: Run) -> str:
+        """Log a run unless it is there already. Returns its id."""
+        known = self.find(run.name, run.key)
+        if known:
+            return known
+        started = self._client.create_run(self._experiment, run_name=run.name)
+        run_id: str = started.info.run_id
+        now = started.info.start_time
+        metrics = [Metric(k, v, now, 0) for k, v in run.metrics.items()]
+        metrics += [Metric(k, v, now, step) for step, values in run.curves for k, v in values.items()]
+        for start in range(0, len(metrics), 1_000):  # MLflow's limit for one call
+            self._client.log_batch(run_id, metrics=metrics[start : start + 1_000])
+        tags = [RunTag(k, v) for k, v in {**run.tags, KEY_TAG: run.key}.items()]
+        self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in run.params.items()], tags=tags)
+        for path in run.artifacts:
+            self._client.log_artifact(run_id, str(path))
+        self._client.set_terminated(run_id)
+        return run_id
+
+    def register(self, model: str, folder: Path, *, run_id: str, key: str, tags: Mapping[str, str]) -> str:
+        """Register a checkpoint by pointing at its folder, once for each key. Returns its version."""
+        try:
+            self._client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        for version in self._client.search_model_versions(f"name = '{model}'"):
+            if version.tags.get(KEY_TAG) == key:
+                return str(version.version)
+        source = folder.resolve().as_uri()
+        created = self._client.create_model_version(model, source, run_id, tags={**tags, KEY_TAG: key})
+        return str(created.version)
+
+    def set_champion(self, model: str, version: str) -> None:
+        """Point the alias `champion` at a version."""
+        self._client.set_registered_model_alias(model, "champion", version)
