@@ -1,0 +1,65 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from voice.audio import FRAME_SAMPLES, write_wav
+from voice.errors import InputError
+from voice.pack import Reference
+from voice.tts import Layout, Qwen3TTS, Request, frame_budget
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    path = tmp_path_factory.mktemp("reference") / "reference.wav"
+    write_wav(path, (0.1 * np.random.default_rng(0).standard_normal(24_000)).astype(np.float32))
+    return Reference(path, "Some words.")
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["in_context", "by_embedding"])
+def voice(tiny: Any, reference: Reference, request: pytest.FixtureRequest) -> Qwen3TTS:
+    return Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=request.param)
+
+
+def test_the_seed_alone_decides_the_waveform(voice: Qwen3TTS):
+    one, other = (Request(text, "me", language="en", seed=5) for text in ("Good morning.", "Good evening."))
+    [alone] = voice.batch([one])
+    _, among_others = voice.batch([other, one])
+    np.testing.assert_array_equal(alone.waveform, among_others.waveform)
+    [reseeded] = voice.batch([Request("Good morning.", "me", language="en", seed=6)])
+    assert not np.array_equal(alone.waveform, reseeded.waveform)
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_a_stream_is_the_whole_utterance_within_its_budget(voice: Qwen3TTS, layout: Layout):
+    request = Request("Hi.", "me", layout=layout)
+    waveform = np.concatenate(list(voice.stream(request)))
+    assert 0 < len(waveform) <= frame_budget("Hi.") * FRAME_SAMPLES + 1
+    assert np.abs(waveform).max() > 0.01
+
+
+def test_an_utterance_that_never_ends_is_cut_at_its_budget_and_marked(voice: Qwen3TTS, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("voice.tts.frame_budget", lambda text: 4)
+    [speech] = voice.batch([Request("Hi.", "me")])
+    assert speech.runaway
+    assert round(len(speech.waveform) / FRAME_SAMPLES) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (Request("  ", "me"), "empty"),
+        (Request("Hi.", "you"), "not loaded"),
+        (Request("Hi.", "me", language="xx"), "language"),
+        (Request("Hi.", "me", instruct="whisper"), "instructions"),
+    ],
+)
+def test_what_the_voice_cannot_say_is_refused(voice: Qwen3TTS, request_: Request, says: str):
+    with pytest.raises(InputError, match=says):
+        voice.batch([request_])
+
+
+def test_the_budget_grows_with_the_text_and_is_fair_to_chinese():
+    assert frame_budget("") == 25
+    assert frame_budget("a" * 150) == 25 + 375
+    assert frame_budget("你" * 50) == frame_budget("a" * 150)
