@@ -100,7 +100,9 @@ def tier(minutes: float, clips: int) -> str:
 
 
 def read_clips(folder: Path) -> list[Clip]:
-    """Read a processed voice: its manifest and the measurements in quality.csv."""
+    """Read a processed voice: its manifest and the measurements in quality.csv. Raises InputError if there is none."""
+    if not (folder / "quality.csv").is_file():
+        raise InputError(f"{folder / 'quality.csv'} is missing. Run `dvc repro preprocess`.")
     with (folder / "quality.csv").open(newline="", encoding="utf-8") as file:
         measured = {row["id"]: row for row in csv.DictReader(file) if row["kept"] == "True"}
     return [

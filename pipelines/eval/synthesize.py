@@ -82,9 +82,8 @@ def read_sentences(
     return sentences + [Sentence(u.id, HELD_OUT, u.text) for u in unique]
 
 
-def load_system(config: Synthesize, processed: Path, finetuned: Path) -> TTS:
-    """Load one of the systems. Raises InputError for a name that is none."""
-    system = _system(config.system)
+def load_system(config: Synthesize, system: System, processed: Path, finetuned: Path) -> TTS:
+    """Load one of the systems."""
     if system is System.FINETUNED:
         return Qwen3TTS.from_pack(finetuned)
     device = checkpoint.default_device()
@@ -126,6 +125,7 @@ def synthesize(
 def main(config: Synthesize) -> None:
     """Speak as one system of one voice."""
     torch.set_grad_enabled(False)
+    system = _system(config.system)
     processed = Path("data/processed") / config.voice
     sentences = read_sentences(
         config.language,
@@ -133,8 +133,8 @@ def main(config: Synthesize) -> None:
         text_limit=config.eval.text_limit,
         held_out_limit=config.eval.held_out_limit,
     )
-    tts = load_system(config, processed, Path("models") / config.voice / "finetuned")
-    with publish(output_root() / "reports" / config.voice / "audio" / config.system) as draft:
+    tts = load_system(config, system, processed, Path("models") / config.voice / "finetuned")
+    with publish(output_root() / "reports" / config.voice / "audio" / system) as draft:
         draft.mkdir()
         number, seed = config.eval.takes, config.eval.seed
         takes = list(synthesize(tts, sentences, draft, language=config.language, takes=number, seed=seed))
