@@ -183,7 +183,8 @@ def train_voice(config: Finetune, codes: Path, out: Path) -> tuple[list[Step], d
     )
     embedding = load_file(codes / SPEAKER_FILE)["speaker_embedding"]
     if config.train.gradient_checkpointing:
-        talker.gradient_checkpointing_enable()
+        # not reentrant: with adapters no input of a layer needs a gradient, and the reentrant kind then gives none
+        talker.gradient_checkpointing_enable({"use_reentrant": False})
     adapted = add_adapters(talker, config.train.lora) if config.train.lora else None
     parameters = (
         [p for p in talker.parameters() if p.requires_grad] if adapted else trainable_parameters(talker, config.train)
