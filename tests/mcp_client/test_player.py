@@ -8,9 +8,13 @@ import time
 from collections.abc import Iterator
 from ctypes.util import find_library
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from mcp_client.client import Sound
+from mcp_client.player import PlaybackError, play
 
 RATE = 24_000
 
@@ -73,7 +77,7 @@ asyncio.run(main())
 """
 
 
-def play(environment: dict[str, str], pcm: Path, how: str) -> np.ndarray:
+def play_and_record(environment: dict[str, str], pcm: Path, how: str) -> np.ndarray:
     record = [
         "parec",
         "-d",
@@ -105,23 +109,45 @@ def chirp(tmp_path: Path) -> Path:
 @pytest.mark.sound
 @needs_sound
 def test_every_sample_is_heard_head_and_tail(sink: dict[str, str], chirp: Path):
-    np.testing.assert_array_equal(play(sink, chirp, "whole"), np.frombuffer(chirp.read_bytes(), np.int16))
+    np.testing.assert_array_equal(play_and_record(sink, chirp, "whole"), np.frombuffer(chirp.read_bytes(), np.int16))
 
 
 @pytest.mark.sound
 @needs_sound
 def test_cancelling_stops_the_sound(sink: dict[str, str], chirp: Path):
-    samples = play(sink, chirp, "0.5")
+    samples = play_and_record(sink, chirp, "0.5")
     assert 0 < len(samples) < 1.5 * RATE
     np.testing.assert_array_equal(samples, np.frombuffer(chirp.read_bytes(), np.int16)[: len(samples)])
 
 
-def test_without_an_output_device_the_error_says_what_to_do():
-    code = (
-        "import asyncio; from mcp_client.client import Sound; from mcp_client.player import PlaybackError, play\n"
-        "try: asyncio.run(play(Sound(bytes(4_800), 24_000)))\n"
-        "except PlaybackError as error: print(error)"
-    )
-    nowhere = {"PATH": os.environ["PATH"], "PULSE_SERVER": "unix:/nonexistent", "ALSA_CONFIG_PATH": "/dev/null"}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=nowhere, check=True)
-    assert "Install it" in result.stdout or "Connect or choose an output device" in result.stdout
+class NoDevice:
+    """sounddevice on a machine without an output device."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def RawOutputStream(self, *args: Any, **options: Any) -> Any:  # noqa: N802
+        raise self.PortAudioError("Error querying device -1")
+
+
+class NoPortAudio:
+    """sounddevice as an import finds it where the PortAudio library is missing."""
+
+    def find_spec(self, name: str, *args: Any) -> None:
+        if name == "sounddevice":
+            raise OSError("PortAudio library not found")
+
+
+@pytest.mark.anyio
+async def test_without_an_output_device_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", NoDevice())
+    with pytest.raises(PlaybackError, match="Connect or choose an output device"):
+        await play(Sound(bytes(4_800), RATE))
+
+
+@pytest.mark.anyio
+async def test_without_portaudio_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoPortAudio(), *sys.meta_path])
+    with pytest.raises(PlaybackError, match="libportaudio2"):
+        await play(Sound(bytes(4_800), RATE))
