@@ -10,12 +10,15 @@ _Z_POWER_80 = 1.96 + 0.84  # two-sided 5 %, power 80 %
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its 95 % interval, and the smallest true mean this many sentences would have shown (power 80 %)."""
+    """A mean with its 95 % interval, and the smallest true mean this many sentences would have shown (power 80 %).
+
+    `detectable` is None where all sentences have the same value: nothing is known then about how they vary.
+    """
 
     mean: float
     low: float
     high: float
-    detectable: float
+    detectable: float | None
 
 
 def mean_interval(values: Mapping[str, float], *, resamples: int, seed: int) -> Interval:
@@ -24,7 +27,8 @@ def mean_interval(values: Mapping[str, float], *, resamples: int, seed: int) -> 
     draws = np.random.default_rng(seed).integers(len(sample), size=(resamples, len(sample)))
     means = sample[draws].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(sample.mean()), float(low), float(high), _Z_POWER_80 * float(means.std()))
+    detectable = _Z_POWER_80 * float(means.std()) if np.ptp(sample) > 0 else None
+    return Interval(float(sample.mean()), float(low), float(high), detectable)
 
 
 def paired_difference(one: Mapping[str, float], other: Mapping[str, float], *, resamples: int, seed: int) -> Interval:

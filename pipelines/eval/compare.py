@@ -101,6 +101,10 @@ def _difference(
     )
 
 
+def _says(detectable: float | None) -> str:
+    return "unknown" if detectable is None else f"{detectable:.3f}"
+
+
 @stage(Compare)
 def main(config: Compare) -> None:
     """Compare one voice's systems."""
@@ -114,7 +118,7 @@ def main(config: Compare) -> None:
         page = render(config.voice, metrics, scores, names=metric_names(config.eval), players=config.eval.players)
         draft.write_text(page, encoding="utf-8")
     detectable = metrics["difference_to_zero_shot"][System.FINETUNED]
-    sizes = ", ".join(f"{name} {interval['detectable']:.3f}" for name, interval in detectable.items())
+    sizes = ", ".join(f"{name} {_says(interval['detectable'])}" for name, interval in detectable.items())
     log.info("%s: %s", decision.outcome, decision.reason)
     log.info("smallest differences that this set would have shown: %s", sizes)
 

@@ -29,6 +29,10 @@ def test_the_order_of_sentences_and_the_run_do_not_matter():
     assert mean_interval(one, resamples=500, seed=3) == mean_interval(other, resamples=500, seed=3)
 
 
+def test_what_never_varied_could_show_nothing_knowable():
+    assert mean_interval({"a": 1.0, "b": 1.0}, resamples=100, seed=0).detectable is None
+
+
 def test_different_sentences_are_refused():
     with pytest.raises(ValueError, match="not the same sentences"):
         paired_difference({"a": 1.0}, {"b": 1.0}, resamples=10, seed=0)
