@@ -1,6 +1,6 @@
 """Wall time, CPU time and peak memory of every stage, for the choices in params.yaml. Runs each stage again.
 
-    python -m benchmarks.stages
+python -m benchmarks.stages
 """
 
 import subprocess
