@@ -28,6 +28,7 @@ $(VENV)/.installed: requirements.lock
 	touch $@
 
 repro: setup ## recordings to a packaged voice, for the choices in params.yaml; then log to MLflow
+	@test -d data/raw/$(VOICE) || { echo 'error: data/raw/$(VOICE) is missing. Put recordings there (README.md), or choose another voice in params.yaml.' >&2; exit 1; }
 	@git update-index --skip-worktree dvc.lock 2>/dev/null || true # this machine's results, not the project's (docs/adr/0002)
 	dvc repro
 	python -m pipelines.track

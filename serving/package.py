@@ -43,7 +43,10 @@ class Package:  # conf/package.yaml
 
 def assemble(config: Package, out: Path) -> Kind:
     """Put together the winner's pack: weights, reference, voice.json, scores.json. Returns the winner's kind."""
-    metrics = json.loads((Path("reports") / config.voice / "metrics.json").read_text(encoding="utf-8"))
+    path = Path("reports") / config.voice / "metrics.json"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: no winner is known. Run `dvc repro compare`.")
+    metrics = json.loads(path.read_text(encoding="utf-8"))
     winner = System(metrics["decision"]["winner"])
     if winner is System.FINETUNED:
         shutil.copytree(Path("models") / config.voice / "finetuned", out)

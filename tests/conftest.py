@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from voice import checkpoint
 from voice.tiny import LIKE_0_6B, LIKE_1_7B, Shape, build_tiny
+
+settings.register_profile("no_clock", deadline=None)  # a busy machine fails no test
+settings.load_profile("no_clock")
 
 SHAPES = {"like_0_6b": LIKE_0_6B, "like_1_7b": LIKE_1_7B}
 

@@ -4,10 +4,13 @@ from typing import Protocol
 
 import numpy as np
 
+from voice import hub
 from voice.audio import SAMPLE_RATE, Waveform, resample, to_pcm16
 from voice.errors import InputError
 
 JUDGE_RATE = 16_000  # Hz; both recognisers were trained at this rate
+# the same weights lie on the hub in five more formats
+WHISPER_FILES = ("*.json", "*.txt", "model.safetensors")
 
 
 class ASR(Protocol):
@@ -27,13 +30,13 @@ class Whisper:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
         self.name = model.rstrip("/").rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
+        instead = "or use `eval.asr=pocketsphinx`."
+        folder = hub.fetch(model, files=WHISPER_FILES, instead=instead)
         try:
-            self._processor = WhisperProcessor.from_pretrained(model)
-            self._model = WhisperForConditionalGeneration.from_pretrained(model, device_map=device)
+            self._processor = WhisperProcessor.from_pretrained(folder)
+            self._model = WhisperForConditionalGeneration.from_pretrained(folder, device_map=device)
         except OSError as error:
-            raise InputError(
-                f"judge {model} could not be loaded. Go online, or use `eval.asr=pocketsphinx`."
-            ) from error
+            raise InputError(f"{folder}: is not a whole Whisper model. Download it again, {instead}") from error
         self._options = {"task": "transcribe"} | ({} if language == "auto" else {"language": language})
 
     def transcribe(self, waveform: Waveform) -> str:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from voice import tiny
+from voice import hub, tiny
 from voice.errors import InputError
 from voice.publish import publish
 from voice.upstream import Qwen3TTSModel
@@ -30,12 +28,9 @@ def resolve(source: str, revision: str | None = None) -> Checkpoint:
     """Find or fetch a checkpoint: `tiny`, a folder, or a hub id at a revision. Raises InputError with the remedy."""
     if source == TINY:
         return _resolve_tiny()
-    if Path(source).is_dir():
-        folder = require_checkpoint(Path(source))
-        return Checkpoint(folder, source, content_hash(folder))
-    if source.startswith(("/", ".", "~")):
-        raise InputError(f"model folder {source} does not exist. Set `source` in conf/model/ to a hub id or a folder.")
-    return _resolve_hub(source, revision)
+    folder = require_checkpoint(hub.fetch(source, revision, instead="or use `model=tiny`."))
+    is_local = Path(source).is_dir()
+    return Checkpoint(folder, source, content_hash(folder) if is_local else folder.name)
 
 
 def _resolve_tiny() -> Checkpoint:
@@ -45,18 +40,6 @@ def _resolve_tiny() -> Checkpoint:
         with publish(folder) as draft:
             tiny.build_tiny(draft)
     return Checkpoint(folder, TINY, content_hash(folder))
-
-
-def _resolve_hub(source: str, revision: str | None) -> Checkpoint:
-    try:
-        folder = Path(snapshot_download(source, revision=revision))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(
-            f"model {source} could not be fetched from the hub ({reason}). Go online, or download it elsewhere "
-            "and set `source` in conf/model/ to that folder; `model=tiny` needs neither."
-        ) from error
-    return Checkpoint(require_checkpoint(folder), source, folder.name)
 
 
 def require_checkpoint(folder: Path) -> Path:

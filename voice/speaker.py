@@ -1,15 +1,16 @@
 """Speaker encoders that judge whose voice it is. None of them conditions the model. Their names go into the metrics."""
 
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32
 
+from voice import hub
 from voice.audio import SAMPLE_RATE, Waveform, resample
 from voice.errors import InputError
 
 JUDGE_RATE = 16_000  # Hz
+ECAPA_FILES = ("hyperparams.yaml", "*.ckpt", "*.txt", "*.json")
 
 Embedding = Float32[np.ndarray, " dimensions"]  # of length 1
 
@@ -42,20 +43,18 @@ class Ecapa:
         from speechbrain.inference.speaker import EncoderClassifier
         from speechbrain.utils.fetching import LocalStrategy
 
-        # A local folder's hyperparams.yaml may point back to the hub (speechbrain#2699): override it.
-        overrides = {"pretrained_path": model} if Path(model).is_dir() else {}
+        instead = "or use `eval.speaker=resemblyzer`."
+        folder = str(hub.fetch(model, files=ECAPA_FILES, instead=instead))
         try:
             self._encoder = EncoderClassifier.from_hparams(
-                source=model,
-                savedir=None if overrides else str(Path(".cache/judges") / model.replace("/", "--")),
-                overrides=overrides,
+                source=folder,
+                savedir=None,
+                overrides={"pretrained_path": folder},  # hyperparams.yaml points back to the hub (speechbrain#2699)
                 run_opts={"device": device},
                 local_strategy=LocalStrategy.COPY,
             )
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"judge {model} could not be loaded. Go online, or use `eval.speaker=resemblyzer`."
-            ) from error
+            raise InputError(f"{folder}: is not a whole ECAPA model. Download it again, {instead}") from error
 
     def embed(self, waveform: Waveform) -> Embedding:
         """Embed at 16 kHz."""

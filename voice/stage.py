@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from voice.bounds import check
 from voice.errors import InputError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -32,6 +33,7 @@ def stage(schema: type[C]) -> Callable[[Callable[[C], None]], Callable[[], None]
         def task(config: Any) -> None:
             typed: Any = OmegaConf.to_object(config)
             try:
+                check(typed)
                 main(typed)
             except InputError as error:  # here: Hydra would print a line of its own first
                 sys.exit(f"error: {one_line(error)}")
@@ -71,6 +73,7 @@ def _innermost(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """An exception's message without line breaks and without OmegaConf's internal `full_key`/`object_type` lines."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    message, *_ = str(error).partition("Config search path:")  # Hydra's, of no use to who mistyped a name
+    lines = [line.strip() for line in message.splitlines()]
     kept = [line for line in lines if line and not re.match(r"(object_type|reference_type|To append)\b", line)]
     return "; ".join(kept)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from pipelines.data.quality import Quality, clipped_share, loudness, measure
 from voice.audio import AUDIO_SUFFIXES, SAMPLE_RATE, Waveform, read_channels, resample, to_mono, write_wav
+from voice.bounds import within
 from voice.errors import InputError
 from voice.manifest import Utterance, read_metadata, write_metadata
 from voice.publish import publish
@@ -26,18 +27,18 @@ from voice.stage import output_root, stage
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Recipe:  # conf/data/preprocess.yaml
     """What is done to every clip, and what a clip must satisfy."""
 
-    noise_reduction: float
-    trim_below_db: float
-    keep_margin_seconds: float
-    target_lufs: float
-    peak_limit_dbfs: float
-    min_seconds: float
-    max_seconds: float
-    max_clipped_share: float
+    noise_reduction: float = within(low=0, high=1)
+    trim_below_db: float = within(above=0)
+    keep_margin_seconds: float = within(low=0)
+    target_lufs: float = within(low=-70, high=0)
+    peak_limit_dbfs: float = within(high=0)
+    min_seconds: float = within(low=0)
+    max_seconds: float = within(above=0)
+    max_clipped_share: float = within(low=0, high=1)
 
 
 @dataclass

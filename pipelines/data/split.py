@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from voice.audio import SAMPLE_RATE, read_waveform, write_wav
+from voice.bounds import within
 from voice.errors import InputError
 from voice.manifest import Utterance, read_metadata, write_metadata
 from voice.pack import REFERENCE_AUDIO, REFERENCE_TEXT
@@ -30,16 +31,16 @@ log = logging.getLogger(__name__)
 TIERS = (("excellent", 30.0, 300), ("good", 15.0, 150), ("minimum", 5.0, 50))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sides:  # conf/data/split.yaml
     """How clips are divided and a reference is found."""
 
-    eval_share: float
+    eval_share: float = within(above=0, high=0.5)
     seed: int
-    reference_min_seconds: float
-    reference_max_seconds: float
-    reference_pause_seconds: float
-    reference_tail_seconds: float
+    reference_min_seconds: float = within(low=3)  # the model's zero-shot minimum
+    reference_max_seconds: float = within(above=0, high=60)
+    reference_pause_seconds: float = within(low=0)
+    reference_tail_seconds: float = within(low=0)
 
 
 @dataclass
@@ -134,8 +135,8 @@ def main(config: Split) -> None:
     settings = config.data
     processed = Path("data/processed") / config.voice
     out = output_root() / processed
-    out.mkdir(parents=True, exist_ok=True)
     clips = read_clips(processed)
+    out.mkdir(parents=True, exist_ok=True)
     train, held_out = split([c.utterance for c in clips], eval_share=settings.eval_share, seed=settings.seed)
     train_ids = {u.id for u in train}
     chosen = choose_reference(

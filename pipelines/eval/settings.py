@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from voice.bounds import within
+
 
 class System(StrEnum):
     """A way to speak as the voice."""
@@ -12,19 +14,19 @@ class System(StrEnum):
     FINETUNED = "finetuned"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Eval:
     """One evaluation."""
 
-    text_limit: int | None  # sentences of the fixed set; null takes all
-    held_out_limit: int | None  # held-out sentences that are synthesised as well
-    takes: int
+    text_limit: int | None = within(low=1)  # sentences of the fixed set; null takes all
+    held_out_limit: int | None = within(low=0)  # held-out sentences that are synthesised as well
+    takes: int = within(low=1)
     seed: int
     asr: str
     asr_model: str
     speaker: str
     speaker_model: str
     other_speaker: str
-    resamples: int
-    wer_margin: float
-    players: int
+    resamples: int = within(low=100)
+    wer_margin: float = within(low=0)
+    players: int = within(low=0)

@@ -31,6 +31,7 @@ from pipelines.train.lora import Lora, add_adapters, merge_adapters
 from pipelines.train.loss import Losses, Objective
 from pipelines.train.prompt import Vocabulary
 from voice import checkpoint
+from voice.bounds import within
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.publish import publish
@@ -39,18 +40,18 @@ from voice.stage import output_root, stage
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Train:  # conf/train/
     """How a voice is trained."""
 
     lora: Lora | None  # null tunes all weights
-    lr: float
-    weight_decay: float
-    epochs: int
-    batch_size: int
-    warmup_share: float
-    clip_norm: float
-    tag_probability: float
+    lr: float = within(above=0)
+    weight_decay: float = within(low=0)
+    epochs: int = within(low=1)
+    batch_size: int = within(low=1)
+    warmup_share: float = within(low=0, high=1)
+    clip_norm: float = within(above=0)
+    tag_probability: float = within(low=0, high=1)
     train_code_predictor: bool
     gradient_checkpointing: bool
     max_first_loss: float | None  # checked on stock bases only

@@ -5,17 +5,19 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from voice.bounds import within
+
 # The code predictor has layers of the same names: a bare list of suffixes would hit both.
 TARGETS = r"model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Lora:
     """Size of the adapters."""
 
-    rank: int
-    alpha: int
-    dropout: float
+    rank: int = within(low=1)
+    alpha: int = within(low=1)
+    dropout: float = within(low=0, high=0.9)
 
 
 def add_adapters(talker: Any, lora: Lora) -> PeftModel:

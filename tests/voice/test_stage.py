@@ -9,6 +9,7 @@ import pytest
 from pipelines.data import preprocess, split
 from pipelines.eval import synthesize
 from pipelines.train import finetune
+from serving import package
 from voice.stage import CONF
 
 
@@ -57,12 +58,29 @@ def test_a_wrong_key_type_or_choice_is_named(
         (finetune.main, ["voice=nobody"], "Run `dvc repro split`"),
         (finetune.main, ["voice='no body'"], "cannot be a speaker's name"),
         (synthesize.main, ["voice=nobody", "system=magic"], "magic"),
+        (package.main, ["voice=nobody"], "Run `dvc repro compare`"),
     ],
 )
 def test_missing_input_is_named_with_the_remedy(
     run: Callable[..., str], main: Callable[[], None], arguments: list[str], says: str
 ):
     assert says in run(main, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("main", "argument", "says"),
+    [
+        (finetune.main, "train.lr=-1", "train.lr=-1.0 must be above 0"),
+        (finetune.main, "train.lr=nan", "train.lr=nan must be above 0"),
+        (preprocess.main, "data.noise_reduction=2", "data.noise_reduction=2.0 must be at most 1"),
+        (split.main, "data.eval_share=0", "data.eval_share=0.0 must be above 0"),
+        (synthesize.main, "eval.takes=0", "eval.takes=0 must be at least 1"),
+    ],
+)
+def test_a_value_out_of_its_bounds_is_named(
+    run: Callable[..., str], main: Callable[[], None], argument: str, says: str
+):
+    assert says in run(main, argument)
 
 
 def test_every_value_that_is_worth_changing_stands_beside_its_reason():
