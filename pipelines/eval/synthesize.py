@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from pipelines.eval.settings import Eval, System
@@ -124,7 +123,6 @@ def synthesize(
 @stage(Synthesize)
 def main(config: Synthesize) -> None:
     """Speak as one system of one voice."""
-    torch.set_grad_enabled(False)
     system = _system(config.system)
     processed = Path("data/processed") / config.voice
     sentences = read_sentences(

@@ -28,7 +28,7 @@ FULL = Train(
     lora=None, lr=1e-3, weight_decay=0.01, epochs=2, batch_size=2, warmup_share=0.1, clip_norm=1.0, tag_probability=0.5,
     train_code_predictor=True, gradient_checkpointing=True, max_first_loss=6.0, seed=0,
 )  # fmt: skip
-METHODS = {"full": FULL, "lora": replace(FULL, lora=Lora(4, 4, 0.0))}
+METHODS = {"full": FULL, "lora": replace(FULL, lora=Lora(rank=4, alpha=4, dropout=0.0))}
 
 
 @pytest.fixture(scope="module")
