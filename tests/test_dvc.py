@@ -18,8 +18,9 @@ def outs(stage: dict[str, Any]) -> list[str]:
 
 
 def stub(stage: dict[str, Any]) -> dict[str, Any]:
-    """Keep what a stage reads and makes; make it by writing its own command line into each output."""
-    writes = [f"mkdir -p $(dirname {out}) && echo '{stage['cmd']}' > {out}" for out in outs(stage)]
+    """Keep what a stage reads and makes; make it by writing its own command line into each output, file or folder."""
+    files = [out if Path(out).suffix else f"{out}/clips.csv" for out in outs(stage)]
+    writes = [f"mkdir -p $(dirname {file}) && echo '{stage['cmd']}' > {file}" for file in files]
     return {**stage, "cmd": writes}
 
 
@@ -43,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run(["git", *identity, "commit", "-qm", "start"], cwd=folder, check=True)
-    assert len(ran(folder)) == 10
+    assert len(ran(folder)) == 13
     return folder
 
 
@@ -87,6 +88,12 @@ def test_a_selected_training_value_leaves_zero_shot_alone(project: Path):
 def test_selecting_another_method_reruns_what_reads_it(project: Path):
     edit(project / "params.yaml", "train: full", "train: lora")
     assert ran(project) == {"finetune", "synthesize@finetuned", "package"}
+
+
+def test_an_edited_review_is_read_again(project: Path):
+    edit(project / "data/review/demo.csv", "python", "corrected: python")
+    assert "transcribe" in ran(project)
+    assert ran(project) == set()
 
 
 def test_an_experiment_sets_a_choice_and_a_value_of_what_it_chooses(project: Path):

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 import soundfile
 
-from pipelines.data import encode, preprocess, split
+from pipelines.data import curate, encode, preprocess, segment, split, transcribe
 from pipelines.eval import compare, score, synthesize
 from pipelines.eval.settings import System
 from pipelines.train import finetune
@@ -28,13 +28,17 @@ QUICK = ["eval.text_limit=2", "eval.held_out_limit=1", "eval.resamples=200", "ev
 
 
 def take(source: Path, folder: Path) -> None:
-    """Copy the first clips of a voice, audio and lines."""
+    """Copy the last clips of a voice, audio and lines, and one of them a second time: another take of its sentence."""
     (folder / "wavs").mkdir(parents=True)
-    lines = (source / "metadata.csv").read_text().splitlines()[:CLIPS]
+    lines = (source / "metadata.csv").read_text().splitlines()[-CLIPS - 1 : -1]
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     for line in lines:
         [audio] = (source / "wavs").glob(line.split("|")[0] + ".*")
         shutil.copy(audio, folder / "wavs")
+    samples, rate = soundfile.read(audio)
+    soundfile.write(folder / "wavs/again.wav", samples[: -rate // 20], rate)
+    with (folder / "metadata.csv").open("a") as file:
+        file.write(f"again|{line.split('|')[1]}\n")
 
 
 @pytest.fixture(
@@ -60,7 +64,10 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         try:
-            _run(preprocess.main, voice)
+            _run(segment.main, voice)
+            _run(preprocess.main, voice, "workers=1")
+            _run(transcribe.main, voice)
+            _run(curate.main, voice)
             _run(split.main, voice, "data.eval_share=0.3")
             _run(encode.main, voice)
             _run(finetune.main, voice, "train=lora", "train.epochs=1")
@@ -81,7 +88,9 @@ def _run(main: Callable[[], None], voice: str, *arguments: str) -> None:
 def test_the_stages_lead_from_recordings_to_a_verdict(project: tuple[Path, str]):
     folder, voice = project
     with (folder / f"data/processed/{voice}/quality.csv").open() as file:
-        assert [row["kept"] for row in csv.DictReader(file)] == ["True"] * CLIPS
+        verdicts = {row["id"]: row["verdict"] for row in csv.DictReader(file)}
+    assert [name for name, verdict in verdicts.items() if verdict == "dropped"] in (["again"], [list(verdicts)[-2]])
+    assert len(verdicts) == CLIPS + 1
     metrics = json.loads((folder / f"reports/{voice}/metrics.json").read_text())
     assert set(metrics["systems"]) == {*System, "real", "other_speaker"}
     real, other = (metrics["systems"][name]["sim_resemblyzer"] for name in ("real", "other_speaker"))

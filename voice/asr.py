@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from voice import hub
-from voice.audio import SAMPLE_RATE, Waveform, resample, to_pcm16
+from voice.audio import SAMPLE_RATE, Waveform, encode, resample, to_pcm16
 from voice.errors import InputError
 
 JUDGE_RATE = 16_000  # Hz; both recognisers were trained at this rate
@@ -17,6 +17,7 @@ class ASR(Protocol):
     """Hears a waveform, writes words."""
 
     name: str
+    copies: bool  # whether it is light enough to be copied into several processes
 
     def transcribe(self, waveform: Waveform) -> str:
         """Return the words heard, possibly none."""
@@ -26,15 +27,19 @@ class ASR(Protocol):
 class Whisper:
     """OpenAI's Whisper through transformers, the recogniser of seed-tts-eval."""
 
-    def __init__(self, model: str, *, language: str, device: str) -> None:
+    copies = False
+
+    def __init__(self, model: str, *, language: str, device: str | None = None) -> None:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-        self.name = model.rstrip("/").rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
+        from voice.checkpoint import default_device
+
+        self.name = _metric_name(model)
         instead = "or use `eval.asr=pocketsphinx`."
         folder = hub.fetch(model, files=WHISPER_FILES, instead=instead)
         try:
             self._processor = WhisperProcessor.from_pretrained(folder)
-            self._model = WhisperForConditionalGeneration.from_pretrained(folder, device_map=device)
+            self._model = WhisperForConditionalGeneration.from_pretrained(folder, device_map=device or default_device())
         except OSError as error:
             raise InputError(f"{folder}: is not a whole Whisper model. Download it again, {instead}") from error
         self._options = {"task": "transcribe"} | ({} if language == "auto" else {"language": language})
@@ -55,17 +60,17 @@ class PocketSphinx:
     """CMU PocketSphinx with the English model in its wheel: weak, but real, and it needs no model hub."""
 
     name = "pocketsphinx"
+    copies = True
 
     def __init__(self, *, language: str) -> None:
-        from pocketsphinx import Decoder
-
         if language not in ("en", "auto"):
             raise InputError(f"pocketsphinx hears English only, not {language!r}. Use `eval.asr=whisper`.")
-        self._decoder_class = Decoder
 
     def transcribe(self, waveform: Waveform) -> str:
         """Decode with a fresh decoder: its cepstral mean would otherwise carry over from the clip before."""
-        decoder = self._decoder_class(samprate=float(JUDGE_RATE), loglevel="FATAL")
+        from pocketsphinx import Decoder  # not kept: the class cannot be sent to another process
+
+        decoder = Decoder(samprate=float(JUDGE_RATE), loglevel="FATAL")
         pcm = to_pcm16(resample(waveform, from_rate=SAMPLE_RATE, to_rate=JUDGE_RATE))
         decoder.start_utt()
         decoder.process_raw(np.ascontiguousarray(pcm).tobytes(), full_utt=True)
@@ -74,12 +79,46 @@ class PocketSphinx:
         return hypothesis.hypstr if hypothesis else ""
 
 
-def load_asr(judge: str, *, model: str, language: str, device: str) -> ASR:
-    """Choose a recogniser: `whisper` (with its hub id or folder) or `pocketsphinx`."""
+class HttpASR:
+    """A recogniser behind OpenAI's `POST /v1/audio/transcriptions`: Nemotron, Qwen3-ASR and others served elsewhere."""
+
+    copies = True
+
+    def __init__(self, url: str, *, model: str, language: str) -> None:
+        self.name = _metric_name(model)
+        self._url, self._model, self._language = f"{url.rstrip('/')}/v1/audio/transcriptions", model, language
+
+    def transcribe(self, waveform: Waveform) -> str:
+        """Send 16 kHz WAV, read `text`. Raises InputError if the service does not answer as it should."""
+        import httpx2
+
+        audio = encode(resample(waveform, from_rate=SAMPLE_RATE, to_rate=JUDGE_RATE), container="wav", rate=JUDGE_RATE)
+        fields = {"model": self._model} | ({} if self._language == "auto" else {"language": self._language})
+        try:
+            answer = httpx2.post(self._url, data=fields, files={"file": ("clip.wav", audio, "audio/wav")}, timeout=120)
+            answer.raise_for_status()
+            return str(answer.json()["text"]).strip()
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"recogniser {self._url} did not answer ({reason}). Start it, correct `asr_url`, or use pocketsphinx."
+            ) from error
+
+
+def _metric_name(model: str) -> str:
+    return model.rstrip("/").rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
+
+
+def load_asr(judge: str, *, model: str, language: str, device: str | None = None, url: str | None = None) -> ASR:
+    """Choose a recogniser: `whisper` (hub id or folder), `pocketsphinx`, or `http` (a service's address and model)."""
     match judge:
         case "whisper":
             return Whisper(model, language=language, device=device)
         case "pocketsphinx":
             return PocketSphinx(language=language)
+        case "http":
+            if not url:
+                raise InputError("asr=http needs an address. Set asr_url under conf/.")
+            return HttpASR(url, model=model, language=language)
         case _:
-            raise InputError(f"eval.asr={judge} is not a judge. Use whisper or pocketsphinx.")
+            raise InputError(f"asr={judge} is not a judge. Use whisper, pocketsphinx or http.")

@@ -16,20 +16,23 @@ class Utterance:
     text: str
 
 
-def _parse(line: str) -> Utterance:
+def _parse(line: str, *, require_text: bool) -> Utterance:
     name, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"no `|` in {line[:60]!r}. Write `id|text`.")
     utterance = Utterance(name.strip(), rest.partition("|")[0].strip())
     if not utterance.id or "/" in utterance.id or "\\" in utterance.id or utterance.id.startswith("."):
         raise ValueError(f"{utterance.id!r} is not a clip name. Use the file's name without folder and suffix.")
-    if not utterance.text:
+    if require_text and not utterance.text:
         raise ValueError(f"clip {utterance.id!r} has no text. Write what was said, or remove the line.")
     return utterance
 
 
-def read_metadata(path: Path) -> list[Utterance]:
-    """Read a manifest. Raises InputError that names the line: no bar, empty id or text, an id twice, not UTF-8."""
+def read_metadata(path: Path, *, require_text: bool = True) -> list[Utterance]:
+    """Read a manifest. Raises InputError that names the line: no bar, empty id or text, an id twice, not UTF-8.
+
+    Without `require_text` an empty text stays empty: it is not known yet.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -44,7 +47,7 @@ def read_metadata(path: Path) -> list[Utterance]:
         if not line.strip():
             continue
         try:
-            utterance = _parse(line)
+            utterance = _parse(line, require_text=require_text)
             if utterance.id in seen:
                 raise ValueError(f"clip {utterance.id!r} is already on line {seen[utterance.id]}. Keep one of them.")
         except ValueError as error:

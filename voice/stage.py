@@ -1,5 +1,6 @@
 """The edge of every stage: a typed Hydra config comes in, one clear line goes out when something is wrong."""
 
+import errno
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from voice.errors import InputError
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 C = TypeVar("C")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def stage(schema: type[C]) -> Callable[[Callable[[C], None]], Callable[[], None]]:
@@ -37,6 +39,12 @@ def stage(schema: type[C]) -> Callable[[Callable[[C], None]], Callable[[], None]
                 main(typed)
             except InputError as error:  # here: Hydra would print a line of its own first
                 sys.exit(f"error: {one_line(error)}")
+            except OSError as error:
+                if error.errno not in _NO_SPACE:
+                    raise
+                sys.exit(
+                    f"error: {error.strerror} at {error.filename}. Free some space and run it again; nothing is lost."
+                )
 
         # hydra reads the wrapped function's docstring and module for its help page
         task.__doc__, task.__module__ = main.__doc__, main.__module__

@@ -1,44 +1,40 @@
-"""preprocess: raw recordings -> 24 kHz mono 16-bit clips, trimmed and at one loudness, and quality.csv that says why.
+"""preprocess: clips as recorded -> 24 kHz mono 16-bit clips, trimmed and at one loudness, and what each measures.
 
-The design note's recipe in order: decode, mono, resample, reduce noise, trim silence, level.
+Clips are spread over the cores; one that has not changed since an earlier run is taken from `.cache/`.
 
     python -m pipelines.data.preprocess voice=demo data.target_lufs=-20
 """
 
-import csv
+import json
 import logging
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from hashlib import file_digest, sha256
+from multiprocessing import get_context
 from pathlib import Path
 
-import noisereduce
 import numpy as np
-from librosa.effects import trim
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from pipelines.data.quality import Quality, clipped_share, loudness, measure
-from voice.audio import AUDIO_SUFFIXES, SAMPLE_RATE, Waveform, read_channels, resample, to_mono, write_wav
-from voice.bounds import within
+from pipelines.data import quality, recipe
+from pipelines.data.clips import Clip, read_clips
+from pipelines.data.measurements import Measured, write_measurements
+from pipelines.data.quality import Quality
+from pipelines.data.recipe import Recipe, process
+from voice.audio import write_wav
 from voice.errors import InputError
-from voice.manifest import Utterance, read_metadata, write_metadata
 from voice.publish import publish
 from voice.stage import output_root, stage
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(kw_only=True)
-class Recipe:  # conf/data/preprocess.yaml
-    """What is done to every clip, and what a clip must satisfy."""
-
-    noise_reduction: float = within(low=0, high=1)
-    trim_below_db: float = within(above=0)
-    keep_margin_seconds: float = within(low=0)
-    target_lufs: float = within(low=-70, high=0)
-    peak_limit_dbfs: float = within(high=0)
-    min_seconds: float = within(low=0)
-    max_seconds: float = within(above=0)
-    max_clipped_share: float = within(low=0, high=1)
+CACHE = Path(".cache/preprocess")
 
 
 @dataclass
@@ -46,129 +42,112 @@ class Preprocess:  # conf/preprocess.yaml
     """Settings of the stage."""
 
     voice: str
+    workers: int | None  # processes; null takes every core
     data: Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One line of quality.csv: what became of a clip, why, and what the recording measured before levelling."""
+def preprocess(
+    clips: Sequence[Clip], out: Path, settings: Recipe, *, workers: int | None, store: Path
+) -> list[Measured]:
+    """Process every clip into `out/wavs` and measure it. Raises InputError if not one could be read.
 
-    id: str
-    kept: bool
-    reason: str
-    quality: Quality | None = None
-
-
-def reduce_noise(waveform: Waveform, *, strength: float) -> Waveform:
-    """Stationary spectral gating; `strength` 0 leaves the samples as they are, 1 removes all that is below the gate."""
-    if strength == 0.0:
-        return waveform
-    return noisereduce.reduce_noise(waveform, sr=SAMPLE_RATE, stationary=True, prop_decrease=strength).astype(
-        np.float32
-    )
-
-
-def trim_silence(waveform: Waveform, *, below_db: float, margin_seconds: float) -> Waveform:
-    """Drop quiet edges but keep a margin, so that soft onsets and final consonants survive."""
-    _, (start, end) = trim(waveform, top_db=below_db, frame_length=1024, hop_length=256)
-    margin = round(margin_seconds * SAMPLE_RATE)
-    return waveform[max(0, start - margin) : end + margin]
-
-
-def level(waveform: Waveform, *, target_lufs: float, peak_limit_dbfs: float) -> Waveform:
-    """Scale to a loudness, but never above a peak: one gain for the clip, no compression."""
-    gain = 10.0 ** ((target_lufs - loudness(waveform)) / 20.0)
-    ceiling = 10.0 ** (peak_limit_dbfs / 20.0) / float(np.abs(waveform).max())
-    return (waveform * min(gain, ceiling)).astype(np.float32)
-
-
-def process(path: Path, recipe: Recipe) -> tuple[Waveform, Quality]:
-    """Run the recipe on one recording. Raises InputError where it must be dropped."""
-    channels, rate = read_channels(path)
-    waveform = resample(to_mono(channels), from_rate=rate)
-    waveform = waveform - waveform.mean(dtype=np.float64).astype(np.float32)  # a DC offset is inaudible but takes level
-    if not np.abs(waveform).max() > 0:
-        raise InputError("silent. Record it again.")
-    waveform = reduce_noise(waveform, strength=recipe.noise_reduction)
-    waveform = trim_silence(waveform, below_db=recipe.trim_below_db, margin_seconds=recipe.keep_margin_seconds)
-    quality = measure(waveform, clipped=clipped_share(channels))
-    _require(quality, recipe)
-    return level(waveform, target_lufs=recipe.target_lufs, peak_limit_dbfs=recipe.peak_limit_dbfs), quality
-
-
-def _require(quality: Quality, recipe: Recipe) -> None:
-    if quality.seconds < recipe.min_seconds:
-        raise InputError(f"shorter than {recipe.min_seconds:g} s after trimming. Record a longer sentence.")
-    if quality.seconds > recipe.max_seconds:
-        raise InputError(f"longer than {recipe.max_seconds:g} s. Cut it into sentences.")
-    if quality.clipped_share > recipe.max_clipped_share:
-        raise InputError(f"clipped in {quality.clipped_share:.2%} of its samples. Lower the microphone's gain.")
-
-
-def find_recordings(folder: Path) -> dict[str, Path]:
-    """Clip name -> audio file, for every audio file in `folder`. Raises InputError if two files share a name."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is missing. Put your recordings there, beside metadata.csv (see README.md).")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in AUDIO_SUFFIXES:
-            continue
-        if path.stem in found:
-            raise InputError(f"{path}: {found[path.stem].name} has the same name. Keep one of them.")
-        found[path.stem] = path
-    return found
-
-
-def preprocess(raw: Path, out: Path, recipe: Recipe) -> list[Verdict]:
-    """Process every clip of `raw/metadata.csv` into `out`. Raises InputError if not one is left."""
-    utterances = read_metadata(raw / "metadata.csv")
-    recordings = find_recordings(raw / "wavs")
+    `store` holds finished clips by content; what this voice no longer needs is removed from it.
+    """
+    store.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     with publish(out / "wavs") as wavs:
         wavs.mkdir()
-        verdicts = [_process_one(u, recordings, wavs, recipe) for u in tqdm(utterances, "preprocess", unit="clip")]
-        kept = {v.id for v in verdicts if v.kept}
-        if not kept:
-            raise InputError(f"{raw}: no clip is usable; the first was dropped because: {verdicts[0].reason}")
-    written = {u.id for u in utterances}
-    verdicts += [Verdict(name, False, "no line in metadata.csv") for name in recordings if name not in written]
-    write_metadata(out / "metadata.csv", (u for u in utterances if u.id in kept))
-    write_quality(out / "quality.csv", verdicts)
-    return verdicts
+        one = partial(_one, settings=settings, wavs=wavs, store=store)
+        measured, used = [], set[str]()
+        for result, entry in tqdm(_spread(one, clips, workers), "preprocess", total=len(clips), unit="clip"):
+            measured.append(result)
+            used.add(entry)
+            if result.error:
+                log.warning("%s: %s", result.id, result.error)
+        if all(clip.error for clip in measured):
+            raise InputError(f"no clip is usable; the first was dropped because: {measured[0].error}")
+    write_measurements(out, measured)
+    for path in store.iterdir():
+        if path.stem not in used:
+            path.unlink()
+    return measured
 
 
-def _process_one(utterance: Utterance, recordings: dict[str, Path], wavs: Path, recipe: Recipe) -> Verdict:
-    if utterance.id not in recordings:
-        return Verdict(utterance.id, False, "no audio file in wavs/")
+def _spread(
+    one: Callable[[Clip], tuple[Measured, str]], clips: Sequence[Clip], workers: int | None
+) -> Iterator[tuple[Measured, str]]:
+    count = min(workers or len(os.sched_getaffinity(0)), len(clips))
+    if count <= 1:
+        with threadpool_limits(1):
+            yield from map(one, clips)
+        return
+    # forked, not spawned: importing all this again would take longer than an evening's recordings. Safe here: nothing
+    # in this process has started OpenMP, and no thread of ours runs yet
     try:
-        waveform, quality = process(recordings[utterance.id], recipe)
+        # one thread each: the cores are taken, and threads that wait for each other spin (docs/log.md)
+        with ProcessPoolExecutor(count, get_context("fork"), initializer=threadpool_limits, initargs=(1,)) as pool:
+            yield from pool.map(one, clips, chunksize=4)
+    except BrokenProcessPool as error:
+        raise InputError(f"one of {count} processes died, probably out of memory. Lower `workers`.") from error
+
+
+def _one(clip: Clip, *, settings: Recipe, wavs: Path, store: Path) -> tuple[Measured, str]:
+    """Process a clip, or take it from the store. Returns what was measured and the entry's name in the store."""
+    if not clip.audio:
+        return Measured(clip.id, "no audio file in wavs/. Record it, or remove its line from metadata.csv."), ""
+    path = Path(clip.audio)
+    try:
+        entry = _key(path, settings)
+        if not (store / f"{entry}.json").is_file():
+            _fill(store, entry, path, settings)
     except InputError as error:
-        log.warning("%s dropped: %s", utterance.id, error)
-        return Verdict(utterance.id, False, str(error))
-    write_wav(wavs / f"{utterance.id}.wav", waveform)
-    return Verdict(utterance.id, True, "", quality)
+        return Measured(clip.id, str(error)), ""
+    shutil.copyfile(store / f"{entry}.wav", wavs / f"{clip.id}.wav")
+    stored = json.loads((store / f"{entry}.json").read_text())
+    timbres = np.array(stored["timbres"], np.float32)
+    return Measured(clip.id, "", stored["digest"], Quality(**stored["quality"]), timbres), entry
 
 
-def write_quality(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Write quality.csv: every clip, kept or dropped, and why."""
-    measured = [field.name for field in fields(Quality)]
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["id", "kept", "reason", *measured], restval="")
-        writer.writeheader()
-        for verdict in verdicts:
-            row: dict[str, object] = {"id": verdict.id, "kept": verdict.kept, "reason": verdict.reason}
-            if verdict.quality:
-                row |= {name: round(value, 4) for name, value in asdict(verdict.quality).items()}
-            writer.writerow(row)
+def _key(path: Path, settings: Recipe) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}. Check the file and its permissions.") from error
+    # the name: two workers must not write one entry for two copies of a recording
+    return sha256(
+        f"{content} {path.name} {_code()} {json.dumps(asdict(settings), sort_keys=True)}".encode()
+    ).hexdigest()[:24]
+
+
+@cache
+def _code() -> str:
+    # a changed measurement must not be taken from the store
+    files = [Path(recipe.__file__), *sorted(Path(quality.__file__).parent.glob("*.py"))]
+    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _fill(store: Path, entry: str, path: Path, settings: Recipe) -> None:
+    processed = process(path, settings)
+    with publish(store / f"{entry}.wav") as draft:
+        write_wav(draft, processed.waveform)
+    content = {
+        "digest": processed.digest,
+        "quality": asdict(processed.quality),
+        "timbres": processed.timbres.round(4).tolist(),
+    }
+    with publish(store / f"{entry}.json") as draft:  # last: it says that the entry is whole
+        draft.write_text(json.dumps(content))
 
 
 @stage(Preprocess)
 def main(config: Preprocess) -> None:
-    """Connect the folders of one voice."""
-    raw = Path("data/raw") / config.voice
-    verdicts = preprocess(raw, output_root() / "data/processed" / config.voice, config.data)
-    kept = [v.quality.seconds for v in verdicts if v.quality]
-    log.info("%d clips kept, %d dropped, %.1f minutes", len(kept), len(verdicts) - len(kept), sum(kept) / 60)
+    """Process one voice's clips."""
+    clips = read_clips(Path("data/segments") / config.voice / "clips.csv")
+    out = output_root() / "data/processed" / config.voice
+    measured = preprocess(clips, out, config.data, workers=config.workers, store=CACHE / config.voice)
+    usable = [m.quality.seconds for m in measured if m.quality]
+    log.info("%d of %d clips usable, %.1f minutes", len(usable), len(measured), sum(usable) / 60)
 
 
 if __name__ == "__main__":

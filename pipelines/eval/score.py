@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pipelines.data.preprocess import find_recordings
+from pipelines.data.clips import find_recordings
 from pipelines.eval.metrics import character_error_rate, word_error_rate
 from pipelines.eval.settings import Eval, System
 from voice import checkpoint

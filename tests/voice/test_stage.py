@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data import preprocess, split
+from pipelines.data import preprocess, segment, split
 from pipelines.eval import synthesize
 from pipelines.train import finetune
 from serving import package
@@ -53,8 +53,9 @@ def test_a_wrong_key_type_or_choice_is_named(
 @pytest.mark.parametrize(
     ("main", "arguments", "says"),
     [
-        (preprocess.main, ["voice=nobody"], "data/raw/nobody/metadata.csv is missing"),
-        (split.main, ["voice=nobody"], "Run `dvc repro preprocess`"),
+        (segment.main, ["voice=nobody"], "data/raw/nobody/wavs is missing"),
+        (preprocess.main, ["voice=nobody"], "Run `dvc repro segment`"),
+        (split.main, ["voice=nobody"], "Run `dvc repro curate`"),
         (finetune.main, ["voice=nobody"], "Run `dvc repro split`"),
         (finetune.main, ["voice='no body'"], "cannot be a speaker's name"),
         (synthesize.main, ["voice=nobody", "system=magic"], "magic"),
