@@ -64,7 +64,9 @@ class PocketSphinx:
 
     def __init__(self, *, language: str) -> None:
         if language not in ("en", "auto"):
-            raise InputError(f"pocketsphinx hears English only, not {language!r}. Use `eval.asr=whisper`.")
+            raise InputError(
+                f"pocketsphinx hears English only, not {language!r}. Set asr: whisper in conf/data/ and conf/eval/."
+            )
 
     def transcribe(self, waveform: Waveform) -> str:
         """Decode with a fresh decoder: its cepstral mean would otherwise carry over from the clip before."""

@@ -109,8 +109,18 @@ def segment(raw: Path, out: Path, recipe: Recipe) -> list[Clip]:
             else:
                 clips.append(Clip(name, source=name, audio=path.as_posix(), text=text))
         clips += [Clip(name, source=name, audio="", text=text) for name, text in texts.items()]
+        _require_different_names(clips)
         write_clips(draft / "clips.csv", clips)
     return clips
+
+
+def _require_different_names(clips: list[Clip]) -> None:
+    seen: dict[str, str] = {}
+    for clip in clips:
+        if seen.setdefault(clip.id, clip.source) != clip.source:
+            raise InputError(
+                f"{clip.id!r} names a piece of {seen[clip.id]!r} and a recording or line of its own. Rename the latter."
+            )
 
 
 def _must_be_cut(path: Path, *, has_text: bool, recipe: Recipe) -> bool:

@@ -102,6 +102,13 @@ def test_loudness_does_not_decide_where_a_cut_falls(raw: Path, tmp_path: Path):
     assert cuts[0] == cuts[1]
 
 
+def test_a_recording_named_like_a_piece_of_another_is_refused(raw: Path, tmp_path: Path):
+    soundfile.write(raw / "wavs/a.wav", recording(LONG, rate=24_000), 24_000)
+    soundfile.write(raw / "wavs/a_0002.wav", speechlike(4.0), 24_000)
+    with pytest.raises(InputError, match="'a_0002' names a piece of 'a'"):
+        segment(raw, tmp_path / "out", RECIPE)
+
+
 def test_an_empty_folder_says_what_belongs_there(raw: Path, tmp_path: Path):
     with pytest.raises(InputError, match="holds no recordings"):
         segment(raw, tmp_path / "out", RECIPE)
