@@ -1,6 +1,6 @@
 // The microphone as it is: one channel, at its own rate, without the filters that browsers put over calls.
 
-const UNFILTERED = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const UNFILTERED = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, voiceIsolation: false };
 const LEAD_IN_SECONDS = 0.25; // left out at the start: the key that started the take is still to be heard
 
 const REMEDIES = {
