@@ -119,12 +119,14 @@ def most_useful(language: str, spoken: Sequence[str], candidates: Sequence[str],
     language = _iso(language)
     heard = {unit for text in spoken for unit in _sounds(text, language).units}
     done = {same_text_key(text) for text in spoken}
-    left = {key: text for text in reversed(candidates) if (key := same_text_key(text)) not in done}
-    ordered = list(reversed(left.values()))  # of equal sentences the first stays
+    left = dict[str, str]()
+    for text in candidates:
+        if same_text_key(text) not in done:
+            left.setdefault(same_text_key(text), text)
     chosen = list[str]()
-    while ordered and len(chosen) < count:
-        best = max(ordered, key=lambda text: _gain(_sounds(text, language), heard))
-        ordered.remove(best)
+    while left and len(chosen) < count:
+        best = max(left.values(), key=lambda text: _gain(_sounds(text, language), heard))
+        del left[same_text_key(best)]
         chosen.append(best)
         heard.update(_sounds(best, language).units)
     return chosen
