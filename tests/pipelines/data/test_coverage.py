@@ -58,8 +58,8 @@ def test_a_shipped_japanese_sentence_is_counted_by_its_reading():
         ("Does it rain?", Kind.QUESTION),
         ("It rains!", Kind.EXCLAMATION),
         ("Stop! Who is there?", Kind.QUESTION),
-        ("下雨了吗？", Kind.QUESTION),
-        ("下雨了！", Kind.EXCLAMATION),
+        ("下雨了吗？", Kind.QUESTION),  # noqa: RUF001
+        ("下雨了！", Kind.EXCLAMATION),  # noqa: RUF001
         ("¿Llueve?, preguntó ella.", Kind.QUESTION),
         ("¡Llueve!", Kind.EXCLAMATION),
         ("“Is it raining?”", Kind.QUESTION),
