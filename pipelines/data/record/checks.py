@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from pipelines.data.quality import clipped_share, decibels
 from pipelines.data.record.settings import Recording
 from pipelines.data.record.take import Take
-from voice.audio import SAMPLE_RATE
+from voice.audio import SAMPLE_RATE, Waveform
 
 FRAME_SECONDS = 0.01
 _FLOOR_DB = -120.0
@@ -48,6 +48,7 @@ class Measured:
     longest_pause_seconds: float
     starts_in_speech: bool
     ends_in_speech: bool
+    dropouts: int  # places where samples are missing
 
 
 def measure(take: Take, limits: Recording) -> Measured:
@@ -69,6 +70,7 @@ def measure(take: Take, limits: Recording) -> Measured:
         longest_pause_seconds=_longest_gap(where) * FRAME_SECONDS,
         starts_in_speech=bool(np.median(levels[:edge]) > heard),
         ends_in_speech=bool(np.median(levels[-edge:]) > heard),
+        dropouts=_count_dropouts(take, limits.dropout_seconds, sound=10 ** (heard / 20)),
     )
 
 
@@ -90,6 +92,22 @@ def _speech(levels: Levels, pause_below_db: float) -> Bool[np.ndarray, " frames"
 
 def _longest_gap(where: np.ndarray) -> int:
     return int(np.diff(where).max()) - 1 if len(where) > 1 else 0
+
+
+def _count_dropouts(take: Take, shortest_seconds: float, *, sound: float) -> int:
+    # a browser that cannot keep up writes zeros; in a pause they would do no harm, and cannot be told from a quiet room
+    zero = np.concatenate([[0], take.samples == 0, [0]]).astype(np.int8)
+    starts, ends = np.flatnonzero(np.diff(zero) == 1), np.flatnonzero(np.diff(zero) == -1)
+    around = round(FRAME_SECONDS * take.rate)
+    long = ends - starts >= shortest_seconds * take.rate
+    return sum(
+        min(_rms(take.samples[max(0, start - around) : start]), _rms(take.samples[end : end + around])) > sound
+        for start, end in zip(starts[long], ends[long], strict=True)
+    )
+
+
+def _rms(samples: Waveform) -> float:
+    return float(np.sqrt(np.square(samples, dtype=np.float64).mean())) if len(samples) else 0.0
 
 
 def check(measured: Measured, rate: int, limits: Recording) -> list[Finding]:
@@ -125,5 +143,7 @@ def _of_time(measured: Measured, rate: int, limits: Recording) -> Iterator[tuple
     if measured.longest_pause_seconds > limits.max_pause_seconds:
         pause = f"{measured.longest_pause_seconds:.1f} s"
         yield "pause", f"A pause of {pause}. Read it in one go, with pauses under {limits.max_pause_seconds:g} s."
+    if measured.dropouts:
+        yield "dropout", "Bits of sound are missing: the computer was too busy. Close other programs and record again."
     if rate < SAMPLE_RATE:
         yield "rate", f"The microphone gives {rate / 1000:g} kHz, the voice needs 24. Use a wired one, not a headset's."

@@ -22,6 +22,7 @@ class Recording:
     edge_below_db: float = within(above=0)
     edge_above_noise_db: float = within(low=0)
     pause_below_db: float = within(above=0)
+    dropout_seconds: float = within(above=0)
     max_pause_seconds: float = within(above=0)
     asr: str
     asr_model: str

@@ -1,7 +1,5 @@
 """Whether the words of a take are those of its sentence: an optional recogniser listens."""
 
-import torch
-
 from pipelines.data.record.checks import Finding, Severity
 from pipelines.data.record.settings import Recording
 from pipelines.data.record.take import Take
@@ -18,9 +16,13 @@ def open_recogniser(settings: Recording, *, language: str) -> ASR | None:
     match settings.asr:
         case "none":
             return None
-        case "pocketsphinx" | "whisper":
+        case "pocketsphinx":
+            return load_asr("pocketsphinx", model="", language=language, device="cpu")
+        case "whisper":
+            import torch  # here: it takes seconds, and without whisper the page needs none of it
+
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            return load_asr(settings.asr, model=settings.asr_model, language=language, device=device)
+            return load_asr("whisper", model=settings.asr_model, language=language, device=device)
         case other:
             raise InputError(f"data.asr={other} is not a recogniser. Use none, pocketsphinx or whisper.")
 

@@ -3,6 +3,7 @@
 const LOWEST = -72; // dBFS, the left end
 const CLIPPED = 0.999; // of full scale
 const PEAK_FALL = 0.6; // dB a block, so that the eye can read a peak: 28 dB a second
+const RMS_FALL = 1.2; // the same for the bar, so that it does not flicker between syllables
 const ROOM_BLOCKS = 280; // 6 s: the quietest tenth of them is the room
 const READ_EVERY = 5; // blocks: figures that change faster cannot be read
 
@@ -12,6 +13,7 @@ const figure = (level) => (level <= LOWEST ? `below ${LOWEST}` : level.toFixed(0
 
 export class Levels {
   #peak = LOWEST;
+  #rms = LOWEST;
   #room = [];
   #blocks = 0;
 
@@ -31,9 +33,10 @@ export class Levels {
   show({ peak, rms }) {
     const [loudest, level] = [decibels(peak), decibels(rms)];
     this.#peak = Math.max(loudest, this.#peak - PEAK_FALL);
+    this.#rms = Math.max(level, this.#rms - RMS_FALL);
     this.#room = [...this.#room.slice(1 - ROOM_BLOCKS), level];
     this.clipped ||= peak >= CLIPPED;
-    this.bars.rms.style.width = percent(level);
+    this.bars.rms.style.width = percent(this.#rms);
     this.bars.peak.style.left = percent(this.#peak);
     if (this.#blocks++ % READ_EVERY === 0) this.#read(level);
   }
@@ -48,6 +51,7 @@ export class Levels {
     this.texts.clip.textContent = this.clipped ? "clipped" : "none";
     this.texts.clip.dataset.rating = this.clipped ? "bad" : "good";
     this.meter.setAttribute("aria-valuenow", level.toFixed(0));
+    this.meter.setAttribute("aria-valuetext", `${level.toFixed(0)} dBFS`);
     this.meter.dataset.level = this.#peak > -1 ? "hot" : this.#peak < this.marks.min_peak_dbfs ? "low" : "fine";
   }
 }

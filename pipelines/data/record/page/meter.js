@@ -1,6 +1,6 @@
 // On the audio thread: the level of every block and, while a take runs, its samples.
 
-const BLOCK = 1024; // samples between two readings: 21 ms at 48 kHz
+const BLOCK = 1024; // samples between two readings: 21 ms at 48 kHz; a whole number of what `process` gets at once
 
 class Meter extends AudioWorkletProcessor {
   constructor() {
@@ -21,19 +21,24 @@ class Meter extends AudioWorkletProcessor {
   }
 
   end() {
-    const samples = this.taking ? this.block.slice(0, this.filled) : new Float32Array(0);
+    const samples = this.taking && this.skip <= 0 ? this.block.slice(0, this.filled) : new Float32Array(0);
     this.begin(false, 0);
     this.port.postMessage({ samples, end: true });
   }
 
   process([input]) {
-    for (const sample of input[0] ?? []) this.push(sample);
+    const samples = input[0]; // none before the microphone runs
+    if (samples) this.push(samples);
     return true;
   }
 
-  push(sample) {
-    this.block[this.filled++] = sample;
-    if (this.skip > 0 && --this.skip === 0) this.fresh();
+  push(samples) {
+    this.block.set(samples, this.filled);
+    this.filled += samples.length;
+    if (this.skip > 0) {
+      this.skip -= samples.length;
+      if (this.skip <= 0) return this.fresh(); // the take begins here
+    }
     if (this.filled === BLOCK) this.report();
   }
 
@@ -44,7 +49,7 @@ class Meter extends AudioWorkletProcessor {
       peak = Math.max(peak, Math.abs(sample));
       power += sample * sample;
     }
-    const samples = this.taking && this.skip === 0 ? this.block : null;
+    const samples = this.taking && this.skip <= 0 ? this.block : null;
     this.port.postMessage({ peak, rms: Math.sqrt(power / BLOCK), samples });
     this.fresh();
   }

@@ -58,7 +58,7 @@ export class Microphone {
   }
 
   #receive({ peak, rms, samples, end }) {
-    if (samples) {
+    if (samples?.length) {
       this.#chunks.push(samples);
       this.#taken += samples.length;
     }

@@ -66,6 +66,7 @@ function showReview(review) {
   const findings = review?.findings ?? [];
   element("findings").replaceChildren(...findings.map(finding));
   element("keep").disabled = !review?.may_be_kept;
+  document.body.dataset.good = review && !findings.length ? "yes" : "no";
 }
 
 function finding({ severity, message }) {

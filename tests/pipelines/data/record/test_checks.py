@@ -26,6 +26,14 @@ def pause(seconds: float) -> np.ndarray:
 
 GOOD = spoken()
 
+
+def dropped(at: float, seconds: float) -> np.ndarray:
+    """What a browser delivers that misses a moment: zeros in its place."""
+    samples = GOOD.copy()
+    samples[round(at * RATE) : round((at + seconds) * RATE)] = 0
+    return samples
+
+
 WRONG = {
     "clipped": 12 * GOOD,
     "quiet": 0.1 * GOOD,
@@ -35,6 +43,7 @@ WRONG = {
     "short": spoken(1.5),
     "long": spoken(16.0),
     "pause": pause(2.5),
+    "dropout": dropped(2.12, 0.01),
 }
 
 
@@ -70,6 +79,10 @@ def test_a_telephone_headset_is_warned_of():
 
 def test_a_pause_that_is_allowed_is_not_mentioned():
     assert found(pause(1.5)) == {}
+
+
+def test_a_moment_that_is_missing_in_silence_does_no_harm():
+    assert found(dropped(0.2, 0.01)) == {}
 
 
 def test_the_click_of_a_key_is_neither_speech_nor_a_cut():
