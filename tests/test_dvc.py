@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run(["git", *identity, "commit", "-qm", "start"], cwd=folder, check=True)
-    assert len(ran(folder)) == 10
+    assert len(ran(folder)) == 11
     return folder
 
 

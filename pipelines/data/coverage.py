@@ -93,13 +93,12 @@ def coverage(texts: Iterable[str], language: str) -> Coverage:
     """Count what texts hold."""
     language, texts = _iso(language), list(texts)
     read = [_sounds(text, language) for text in texts]
-    written_in = [_shipped(language).get(same_text_key(text)) for text in texts]
     return Coverage(
         counts=Counter(unit for sounds in read for unit in sounds.units),
         aim=_aim(language),
         unknown=tuple(dict.fromkeys(word for sounds in read for word in sounds.unknown)),
         kinds=Counter(kind(text) for text in texts),
-        tones=Counter(prompt.tone for prompt in written_in if prompt),
+        tones=Counter(found for text in texts if (found := tone(text, language))),
     )
 
 
@@ -109,6 +108,12 @@ def kind(text: str) -> Kind:
     if marks & set("?¿"):
         return Kind.QUESTION
     return Kind.EXCLAMATION if marks & set("!¡") else Kind.STATEMENT
+
+
+def tone(text: str, language: str) -> Tone | None:
+    """The tone of a shipped sentence; of other texts it is not known."""
+    prompt = _shipped(_iso(language)).get(same_text_key(text))
+    return prompt.tone if prompt else None
 
 
 def most_useful(language: str, spoken: Sequence[str], candidates: Sequence[str], count: int) -> list[str]:

@@ -19,6 +19,15 @@ from pathlib import Path
 
 PAIR = "-"
 
+# what ARPAbet's names mean, for who reads a report: the sound of each in a word
+EXAMPLES = {
+    "AA": "hot", "AE": "cat", "AH": "cup", "AO": "law", "AW": "now", "AY": "my", "B": "boy", "CH": "chin", "D": "day",
+    "DH": "this", "EH": "bed", "ER": "bird", "EY": "say", "F": "fun", "G": "go", "HH": "hat", "IH": "sit", "IY": "see",
+    "JH": "jam", "K": "key", "L": "leg", "M": "man", "N": "no", "NG": "sing", "OW": "go", "OY": "boy", "P": "pen",
+    "R": "red", "S": "sun", "SH": "shoe", "T": "ten", "TH": "thin", "UH": "book", "UW": "blue", "V": "van", "W": "wet",
+    "Y": "yes", "Z": "zoo", "ZH": "measure",
+}  # fmt: skip
+
 _PHRASE_END = re.compile(r"[^\w'\s-]+")  # a pause: sounds on its two sides do not touch
 _WORD = re.compile(r"[\w']+")
 
