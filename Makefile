@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 UV     := 0.13.9
 VOICE   = $(shell sed -n 's/^voice: *\([^ #]*\).*/\1/p' params.yaml)
 PORT   ?= 8080
+# not ?=: desktops export a LANGUAGE of their own, such as en_US:en
+LANGUAGE = en
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export BENTOML_HOME := $(abspath .bentoml)
@@ -13,7 +15,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup repro test check lint types mlflow serve bench lock
+.PHONY: help setup repro record test check lint types mlflow serve bench lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +37,10 @@ repro: setup ## recordings to a packaged voice, for the choices in params.yaml; 
 	@printf '\nDone. Listen and compare:  reports/%s/report.html\n' '$(VOICE)'
 	@printf 'Compare runs and voices:   make mlflow\n'
 	@printf 'Serve the winner:          make serve\n'
+
+record: PORT = 8082
+record: setup ## a page to record a voice with, on http://127.0.0.1:8082 (VOICE=name LANGUAGE=en PORT=...)
+	python -m pipelines.data.record voice=$(VOICE) language=$(LANGUAGE) port=$(PORT)
 
 test: setup ## the fast tests: CPU, no network, no model hub
 	python -m pytest

@@ -44,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run(["git", *identity, "commit", "-qm", "start"], cwd=folder, check=True)
-    assert len(ran(folder)) == 13
+    assert len(ran(folder)) == 14
     return folder
 
 

@@ -27,6 +27,7 @@ from pipelines.data.rules import (
     about_text,
 )
 from pipelines.data.transcripts import Transcript, read_transcripts
+from pipelines.data.verdicts import Verdict
 from voice.errors import InputError
 from voice.manifest import Utterance, write_metadata
 from voice.publish import publish
@@ -34,8 +35,6 @@ from voice.stage import output_root, stage
 from voice.text import same_text_key
 
 log = logging.getLogger(__name__)
-
-KEPT, FLAGGED, DROPPED = "kept", "flagged", "dropped"
 
 
 @dataclass
@@ -77,14 +76,14 @@ class Case:
         return len(self.transcript.text) / quality.seconds if quality and self.transcript.text else None
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """`kept`, `flagged` or `dropped`. The owner's decision stands above all but a clip that cannot be used."""
         if self.measured.error or not self.transcript.text or self.transcript.decision is Decision.DROP:
-            return DROPPED
+            return Verdict.DROPPED
         if self.transcript.decision is Decision.KEEP:
-            return KEPT
+            return Verdict.KEPT
         worst = max((finding.severity for finding in self.findings), default=None)
-        return {None: KEPT, Severity.FLAG: FLAGGED, Severity.DROP: DROPPED}[worst]
+        return {None: Verdict.KEPT, Severity.FLAG: Verdict.FLAGGED, Severity.DROP: Verdict.DROPPED}[worst]
 
 
 def curate(cases: Sequence[Case], limits: Limits, *, language: str) -> None:
@@ -132,7 +131,7 @@ def find_foreign_speakers(cases: Sequence[Case], limits: Limits) -> None:
 
 def find_odd_pace(cases: Sequence[Case], limits: Limits) -> None:
     """Characters per second far outside the usual: words are missing in the text or in the clip (Emilia-Pipe)."""
-    usual = [case for case in cases if case.pace and case.verdict != DROPPED]
+    usual = [case for case in cases if case.pace and case.verdict != Verdict.DROPPED]
     if len(usual) < 8:
         return
     low, high = np.percentile([case.pace for case in usual if case.pace], [25, 75])
@@ -174,7 +173,7 @@ def find_repeated_takes(cases: Sequence[Case]) -> None:
     """Several takes of one sentence: the best one stays."""
     takes: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        if case.verdict != DROPPED and case.transcript.decision is not Decision.KEEP:
+        if case.verdict != Verdict.DROPPED and case.transcript.decision is not Decision.KEEP:
             takes[same_text_key(case.transcript.text)].append(case)
     for several in takes.values():
         best = min(several, key=_badness)
@@ -240,7 +239,7 @@ def main(config: Curate) -> None:
     processed = Path("data/processed") / config.voice
     cases = read_cases(Path("data/segments") / config.voice, processed)
     curate(cases, config.data, language=config.language)
-    left = [case for case in cases if case.verdict != DROPPED]
+    left = [case for case in cases if case.verdict != Verdict.DROPPED]
     if not left:
         raise InputError(
             f"{processed}: no clip is left; {cases[0].id} was dropped because: {_row(cases[0])['reasons']}."
@@ -251,7 +250,11 @@ def main(config: Curate) -> None:
     count = Counter(case.verdict for case in cases)
     minutes = sum(case.measured.quality.seconds for case in left if case.measured.quality) / 60
     log.info(
-        "%d clips kept, %d flagged, %d dropped; %.1f minutes", count[KEPT], count[FLAGGED], count[DROPPED], minutes
+        "%d clips kept, %d flagged, %d dropped; %.1f minutes",
+        count[Verdict.KEPT],
+        count[Verdict.FLAGGED],
+        count[Verdict.DROPPED],
+        minutes,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.data.curate import DROPPED, FLAGGED
+from pipelines.data.verdicts import Verdict
 from voice.audio import SAMPLE_RATE, read_waveform, write_wav
 from voice.bounds import within
 from voice.errors import InputError
@@ -171,7 +171,7 @@ def read_clips(folder: Path) -> list[Clip]:
     if not (folder / "quality.csv").is_file():
         raise InputError(f"{folder / 'quality.csv'} is missing. Run `dvc repro curate`.")
     with (folder / "quality.csv").open(newline="", encoding="utf-8") as file:
-        measured = {row["id"]: row for row in csv.DictReader(file) if row["verdict"] != DROPPED}
+        measured = {row["id"]: row for row in csv.DictReader(file) if row["verdict"] != Verdict.DROPPED}
     return [_clip(utterance, measured[utterance.id]) for utterance in read_metadata(folder / "metadata.csv")]
 
 
@@ -181,7 +181,7 @@ def _clip(utterance: Utterance, row: dict[str, str]) -> Clip:
         source=row["source"],
         seconds=float(row["seconds"]),
         snr_db=float(row["snr_db"]),
-        flagged=row["verdict"] == FLAGGED,
+        flagged=row["verdict"] == Verdict.FLAGGED,
         longest_pause_seconds=float(row["longest_pause_seconds"]),
     )
 

@@ -1,16 +1,14 @@
 """report.html: the verdict, the table with its bounds, and the sentences to listen to, in one offline file."""
 
-import base64
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from pipelines.eval.score import OTHER_SPEAKER, REAL
 from pipelines.eval.settings import System
-from voice.audio import encode, read_waveform
+from pipelines.page import audio_source, template
+
+TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 Rows = Sequence[dict[str, str]]
 
@@ -25,8 +23,7 @@ LABELS = {
 
 def render(voice: str, metrics: dict[str, Any], scores: dict[str, Any], *, names: dict[str, str], players: int) -> str:
     """Fill the template. `players` sentences get audio, those first that the fine-tuned voice spoke worst."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    return environment.get_template("report.html.j2").render(
+    return template(TEMPLATE).render(
         voice=voice,
         labels=LABELS,
         systems=metrics["systems"],
@@ -59,11 +56,5 @@ def _player(row: dict[str, str]) -> dict[str, Any]:
         "wer": float(row["wer"]),
         "sim": float(row["sim"]),
         "error": row["error"],
-        "source": _data_uri(row["audio"]) if row["audio"] else "",
+        "source": audio_source(Path(row["audio"])) if row["audio"] else "",
     }
-
-
-@functools.cache
-def _data_uri(path: str) -> str:
-    # mp3 plays in every browser; data: because MLflow shows reports in a frame that cannot reach other files
-    return "data:audio/mpeg;base64," + base64.b64encode(encode(read_waveform(Path(path)), container="mp3")).decode()
