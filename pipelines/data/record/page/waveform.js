@@ -3,12 +3,19 @@
 const BAR = 3; // CSS pixels, with its gap
 const GAP = 1;
 
-/** Draw the audio at `url` into a canvas. */
+let wanted; // the last picture that was asked for
+
+/** Draw the audio at `url` into a canvas; until then it is empty. */
 export async function draw(canvas, url) {
+  wanted = url;
+  canvas.width = 0;
+  delete canvas.dataset.drawn;
   const encoded = await (await fetch(url)).arrayBuffer();
   // decoding needs a context, but none that plays
   const audio = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(encoded);
+  if (url !== wanted) return; // another take came meanwhile
   paint(canvas, audio.getChannelData(0));
+  canvas.dataset.drawn = url;
 }
 
 function paint(canvas, samples) {

@@ -396,12 +396,13 @@ def test_the_picture_in_the_docs_is_small_and_of_this_page(
         shutil.copy(DEMO / f"wavs/{utterance.id}.flac", raw / "wavs")
     (raw / "metadata.csv").write_text("".join(f"{u.id}|{u.text}\n" for u in chosen))
     page = open_page(
-        serve(open_session(sentences=SENTENCES)), viewport={"width": 1000, "height": 760}, color_scheme=scheme
+        serve(open_session(sentences=SENTENCES)), viewport={"width": 1000, "height": 820}, color_scheme=scheme
     )
     wait_for_mode(page, "off")
     page.keyboard.press("Space")
     wait_for_mode(page, "ready")
     read_sentence(page)
+    page.locator("#wave[data-drawn]").wait_for()
     wait_for_speech(page)  # so that the meter shows something
     picture = tmp_path / "record.png"
     page.screenshot(path=picture)
