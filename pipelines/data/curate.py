@@ -154,11 +154,11 @@ def find_wrong_words(cases: Sequence[Case], limits: Limits) -> None:
     for case, rate in zip(cases, rates, strict=True):
         if rate is None or rate <= bar:
             continue
-        heard = case.transcript.heard or "nothing"
+        heard = f"“{case.transcript.heard}” was heard" if case.transcript.heard else "nothing was heard"
         if rate > limits.drop_disagreement:
-            case.drop(f"other words than its text ({rate:.0%} differ); heard: {heard}")
+            case.drop(f"other words than its text: {heard}")
         elif rate > limits.flag_disagreement:
-            case.flag(f"{rate:.0%} of its words are disputed; heard: {heard}")
+            case.flag(f"{rate:.0%} of its words are disputed: {heard}")
 
 
 def find_copies(cases: Sequence[Case]) -> None:

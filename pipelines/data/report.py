@@ -121,7 +121,7 @@ def reasons(clips: Sequence[Clip]) -> list[dict[str, Any]]:
     alike: dict[tuple[Verdict, str], list[str]] = defaultdict(list)
     for clip in clips:
         for reason in clip.reasons:
-            alike[clip.verdict, re.sub(r"-?\d+([.,]\d+)?", "…", reason)].append(clip.id)
+            alike[clip.verdict, re.sub(r"“.*?”|-?\d+([.,]\d+)?", "…", reason)].append(clip.id)
     ranked = sorted(alike.items(), key=lambda item: (-len(item[1]), item[0]))
     return [{"verdict": verdict, "reason": reason, "ids": ids} for (verdict, reason), ids in ranked]
 

@@ -111,7 +111,7 @@ def test_a_clip_that_says_something_else_is_dropped():
         *[case(f"c{i}", rate=0.1 + 0.01 * (i % 5)) for i in range(20)], case("wrong", rate=1.0), case("odd", rate=0.7)
     )
     assert (found["wrong"].verdict, found["odd"].verdict) == ("dropped", "flagged")
-    assert "heard: something heard" in found["wrong"].findings[0].reason
+    assert "“something heard” was heard" in found["wrong"].findings[0].reason
 
 
 def test_an_unread_transcript_and_a_cut_without_a_pause_are_flagged():
