@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.data import describe
-from pipelines.data.clips import MEASURES, Clip, Verdict, read_voice
 from pipelines.data.coverage import coverage, prompts
 from pipelines.data.report import (
     Presence,
@@ -25,6 +24,7 @@ from pipelines.data.report import (
     tiers,
 )
 from pipelines.data.split import TIERS
+from pipelines.data.verdicts import MEASURES, Clip, Verdict, read_voice
 from tests.pipelines.data.described import row, write_quality, write_voice
 
 TEXTS = {"a": "Who opened the gate?", "b": "What a day!", "c": "The kettle sang <b>softly</b>."}
