@@ -22,7 +22,19 @@ def publish(path: Path) -> Iterator[Path]:
     remove(draft)
     try:
         yield draft
-        remove(path)
-        draft.rename(path)
+        _put(draft, path)
     finally:
         remove(draft)
+
+
+def _put(draft: Path, path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        if draft.is_dir():
+            remove(path)
+        draft.replace(path)  # a file replaces a file in one step
+        return
+    before = path.with_name(f".{path.name}.before")  # folders cannot: the old one goes last
+    remove(before)
+    path.rename(before)
+    draft.rename(path)
+    remove(before)

@@ -2,12 +2,12 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from voice.audio import AUDIO_SUFFIXES
 from voice.errors import InputError
-from voice.publish import publish
+from voice.table import write_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,7 @@ def find_recordings(folder: Path) -> dict[str, Path]:
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """Write clips.csv."""
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Clip)])
-        writer.writeheader()
-        writer.writerows(asdict(clip) for clip in clips)
+    write_records(path, Clip, clips)
 
 
 def read_clips(path: Path) -> list[Clip]:

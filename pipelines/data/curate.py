@@ -3,7 +3,6 @@
 python -m pipelines.data.curate voice=demo data.drop_snr_db=12
 """
 
-import csv
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -30,8 +29,8 @@ from pipelines.data.transcripts import Transcript, read_transcripts
 from pipelines.data.verdicts import Verdict
 from voice.errors import InputError
 from voice.manifest import Utterance, write_metadata
-from voice.publish import publish
 from voice.stage import output_root, stage
+from voice.table import write_table
 from voice.text import same_text_key
 
 log = logging.getLogger(__name__)
@@ -202,10 +201,7 @@ def write_quality(path: Path, cases: Iterable[Case]) -> None:
         "disagreement",
         "speaker_distance",
     ]
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(_row(case) for case in cases)
+    write_table(path, names, map(_row, cases))
 
 
 def _row(case: Case) -> dict[str, object]:

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.data.quality import Quality
 from voice.errors import InputError
 from voice.publish import publish
+from voice.table import write_table
 
 CSV, TIMBRE = "measurements.csv", "timbre.npz"
 
@@ -30,19 +31,16 @@ def write_measurements(folder: Path, clips: Iterable[Measured]) -> None:
     """Write both files."""
     clips = list(clips)
     names = [field.name for field in fields(Quality)]
-    with publish(folder / CSV) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["id", "error", "digest", *names], restval="")
-        writer.writeheader()
-        for clip in clips:
-            row: dict[str, Any] = {"id": clip.id, "error": clip.error, "digest": clip.digest}
-            writer.writerow(row | (_rounded(clip.quality) if clip.quality else {}))
+    write_table(folder / CSV, ["id", "error", "digest", *names], map(_row, clips))
     with publish(folder / TIMBRE) as draft, draft.open("wb") as archive:
         arrays: dict[str, Any] = {clip.id: clip.timbres for clip in clips if clip.timbres is not None}
         np.savez(archive, **arrays)
 
 
-def _rounded(quality: Quality) -> dict[str, Any]:
-    return {k: "" if v is None else round(v, 4) for k, v in asdict(quality).items()}
+def _row(clip: Measured) -> dict[str, Any]:
+    numbers = asdict(clip.quality) if clip.quality else {}
+    row = {"id": clip.id, "error": clip.error, "digest": clip.digest}
+    return row | {name: "" if value is None else round(value, 4) for name, value in numbers.items()}
 
 
 def read_measurements(folder: Path) -> list[Measured]:

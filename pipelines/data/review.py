@@ -5,12 +5,12 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from voice.errors import InputError
-from voice.publish import publish
+from voice.table import write_records
 
 
 class Decision(StrEnum):
@@ -64,7 +64,4 @@ def _doubt(row: dict[str, str]) -> Doubt:
 def write_review(path: Path, doubts: Iterable[Doubt]) -> None:
     """Write the lines, what is still open first, the greatest disagreement on top."""
     lines = sorted(doubts, key=lambda d: (d.answered, -(d.disagreement or 0.0), d.id))
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Doubt)])
-        writer.writeheader()
-        writer.writerows(asdict(line) for line in lines)
+    write_records(path, Doubt, lines)

@@ -2,13 +2,13 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from pipelines.data.review import Decision
 from voice.errors import InputError
-from voice.publish import publish
+from voice.table import write_records
 
 
 class Origin(StrEnum):
@@ -34,10 +34,7 @@ class Transcript:
 
 def write_transcripts(path: Path, lines: Iterable[Transcript]) -> None:
     """Write transcripts.csv."""
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Transcript)])
-        writer.writeheader()
-        writer.writerows(asdict(line) for line in lines)
+    write_records(path, Transcript, lines)
 
 
 def read_transcripts(path: Path) -> list[Transcript]:

@@ -6,7 +6,7 @@ python -m pipelines.eval.score voice=demo eval.asr=whisper eval.speaker=ecapa
 import csv
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from voice.manifest import read_metadata
 from voice.publish import publish
 from voice.speaker import Embedding, SpeakerEncoder, load_speaker_encoder, similarity
 from voice.stage import output_root, stage
+from voice.table import write_records
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +123,7 @@ def other_speaker_clips(folder: Path) -> list[tuple[str, str, Path]]:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write one system's scores."""
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Row.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_records(path, Row, rows)
 
 
 def load_judges(settings: Eval, held_out: Sequence[tuple[str, str, Path]], *, language: str) -> Judges:

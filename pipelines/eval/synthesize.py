@@ -3,11 +3,10 @@
 python -m pipelines.eval.synthesize voice=demo system=zero_shot eval=quick
 """
 
-import csv
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from voice.manifest import read_metadata
 from voice.pack import Reference
 from voice.publish import publish
 from voice.stage import output_root, stage
+from voice.table import write_records
 from voice.text import same_text_key
 from voice.tts import TTS, Qwen3TTS, Request
 
@@ -136,10 +136,7 @@ def main(config: Synthesize) -> None:
         draft.mkdir()
         number, seed = config.eval.takes, config.eval.seed
         takes = list(synthesize(tts, sentences, draft, language=config.language, takes=number, seed=seed))
-        with (draft / "utterances.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(Take.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(asdict(take) for take in takes)
+        write_records(draft / "utterances.csv", Take, takes)
     log.info(
         "%d takes, %d runaways, %d failed", len(takes), sum(t.runaway for t in takes), sum(bool(t.error) for t in takes)
     )

@@ -3,7 +3,6 @@
 python -m pipelines.train.finetune voice=demo model=tiny train=lora train.lr=1e-5
 """
 
-import csv
 import hashlib
 import json
 import logging
@@ -36,6 +35,7 @@ from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.publish import publish
 from voice.stage import output_root, stage
+from voice.table import write_records
 
 log = logging.getLogger(__name__)
 
@@ -227,10 +227,7 @@ def _summary(curve: list[Step], moved: float, trained: int) -> dict[str, Any]:
 
 def write_curve(path: Path, curve: Sequence[Step]) -> None:
     """Write training.csv, one line per step and validation."""
-    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Step.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(step) for step in curve)
+    write_records(path, Step, curve)
 
 
 @stage(Finetune)
