@@ -108,7 +108,13 @@ def _stage_run(lock: Lock, name: str) -> Run:
     artifacts: list[Path] = []
     match name:
         case "preprocess":
+            artifacts = [processed / "measurements.csv"]
+        case "transcribe":
+            artifacts = [processed / "transcripts.csv"]
+        case "curate":
             artifacts = [processed / "quality.csv"]
+        case "describe":
+            metrics, artifacts = numbers(_json(reports / "data.json")), [reports / "data.html"]
         case "split":
             metrics, artifacts = numbers(_json(processed / "summary.json")), [processed / "reference.wav"]
         case "finetune":

@@ -11,14 +11,13 @@ from pipelines.track import Lock, numbers
 from voice.errors import InputError
 
 SYSTEMS = ("zero_shot", "zero_shot_embedding", "finetuned")
+DATA_STAGES = ("segment", "preprocess", "transcribe", "curate", "split", "describe", "encode")
 
 
 def lock(tmp_path: Path, *, lr: float = 1e-5) -> None:
     choices = "voice=me language=en model=tiny train=full eval=quick"
     names = [
-        "preprocess",
-        "split",
-        "encode",
+        *DATA_STAGES,
         "finetune",
         *[f"synthesize@{s}" for s in SYSTEMS],
         "score",
@@ -35,7 +34,11 @@ def lock(tmp_path: Path, *, lr: float = 1e-5) -> None:
 
 def results(tmp_path: Path, *, winner: str) -> None:
     files = {
+        "data/processed/me/measurements.csv": "id\n",
+        "data/processed/me/transcripts.csv": "id\n",
         "data/processed/me/quality.csv": "id\n",
+        "reports/me/data.json": json.dumps({"tier": "good", "clips": {"kept": 59, "dropped": 1}}),
+        "reports/me/data.html": "<html>",
         "data/processed/me/summary.json": json.dumps({"clips": 60, "tier": "minimum", "reference_clips": ["a"]}),
         "data/processed/me/reference.wav": "",
         "reports/me/training.json": json.dumps({"eval_loss": 2.5}),
@@ -79,7 +82,7 @@ def test_every_stage_and_system_becomes_one_run_however_often_it_is_tracked(clie
     experiment = client.get_experiment_by_name("voices")
     runs = client.search_runs([experiment.experiment_id])
     names = [run.info.run_name for run in runs]
-    expected = {"preprocess", "split", "encode", "finetune", "compare", "package"}
+    expected = {*DATA_STAGES, "finetune", "compare", "package"}
     assert set(names) == expected | {f"synthesize@{s}" for s in SYSTEMS} | {"score@real", "score@other_speaker"}
     assert len(names) == len(set(names))
     by_name = logged(client)
@@ -87,6 +90,7 @@ def test_every_stage_and_system_becomes_one_run_however_often_it_is_tracked(clie
     assert by_name["finetune"].data.params["train.lr"] == "1e-05"
     assert by_name["finetune"].data.params["voice"] == "me"
     assert by_name["finetune"].data.metrics["train_loss"] == 3.0
+    assert by_name["describe"].data.metrics == {"clips.kept": 59, "clips.dropped": 1}
     assert by_name["compare"].data.metrics["finetuned.sim_resemblyzer.mean"] == 0.1
     assert [a.path for a in client.list_artifacts(by_name["split"].info.run_id)] == ["reference.wav"]
 
