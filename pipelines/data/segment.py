@@ -49,29 +49,29 @@ class Segment:  # conf/segment.yaml
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A recording's frame levels and highest peak, read in one pass with flat memory."""
+    """A recording's frame levels and whether FLAC can hold it, read in one pass with flat memory."""
 
     levels: Levels
-    peak: float
+    fits_flac: bool  # no sample over full scale, at most eight channels
 
 
 def outline(path: Path) -> Outline:
     """Read a recording once. Raises InputError if it cannot be decoded."""
-    powers, rest, peak = [], np.zeros(0, np.float32), 0.0
+    powers, rest, fits_flac = [], np.zeros(0, np.float32), True
     for samples, rate in stream_channels(path):
         hop = round(HOP_SECONDS * rate)
-        peak = max(peak, float(np.abs(samples).max(initial=0.0)))
+        fits_flac &= samples.shape[1] <= 8 and bool(np.abs(samples).max(initial=0.0) <= 1.0)
         mono = np.concatenate([rest, to_mono(samples)])
         count = len(mono) // hop
         powers.append(np.square(mono[: count * hop].reshape(count, hop), dtype=np.float64).mean(axis=1))
         rest = mono[count * hop :]
     power = np.concatenate(powers)
-    return Outline(10.0 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10))), peak)
+    return Outline(10.0 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10))), fits_flac)
 
 
-def write_pieces(path: Path, pieces: list[Piece], folder: Path, *, peak: float) -> list[Path]:
-    """Write the pieces of a recording as they were recorded: FLAC, or float WAV where samples exceed full scale."""
-    suffix, subtype = (".flac", "PCM_24") if peak <= 1.0 else (".wav", "FLOAT")
+def write_pieces(path: Path, pieces: list[Piece], folder: Path, *, as_flac: bool) -> list[Path]:
+    """Write the pieces of a recording as they were recorded: FLAC, or float WAV."""
+    suffix, subtype = (".flac", "PCM_24") if as_flac else (".wav", "FLOAT")
     files = [folder / f"{path.stem}_{number:04}{suffix}" for number in range(1, len(pieces) + 1)]
     position = 0
     opened: dict[int, soundfile.SoundFile] = {}
@@ -140,7 +140,9 @@ def _cut(path: Path, text: str, folder: Path, published: Path, recipe: Recipe) -
         below_db=recipe.pause_below_db,
         margin_seconds=recipe.margin_seconds,
     )
-    files = write_pieces(path, pieces, folder, peak=outlined.peak)
+    # where nobody speaks, the beginning goes on alone: what is wrong with it is told where every clip is told about
+    pieces = pieces or [Piece(0.0, recipe.max_seconds, between_pauses=True)]
+    files = write_pieces(path, pieces, folder, as_flac=outlined.fits_flac)
     return [
         Clip(f.stem, path.stem, (published / f.name).as_posix(), "", text, p.start, p.end, p.between_pauses)
         for p, f in zip(pieces, files, strict=True)

@@ -49,10 +49,11 @@ class Voice:
     """The timbre of most of a voice's clips."""
 
     def __init__(self, clips: Float[np.ndarray, "clips coefficients"]) -> None:
-        self._dimensions = min(COEFFICIENTS, len(clips) // _CLIPS_PER_DIMENSION)
+        different = np.unique(clips, axis=0)  # copies of one recording have no spread to measure by
+        self._dimensions = min(COEFFICIENTS, len(different) // _CLIPS_PER_DIMENSION)
         if self._dimensions:
-            self._model = MinCovDet(random_state=0).fit(clips[:, : self._dimensions])
-            raw = self._raw(clips)
+            self._model = MinCovDet(random_state=0).fit(different[:, : self._dimensions])
+            raw = self._raw(different)
             self._median = np.median(raw)
             self._spread = 1.4826 * np.median(np.abs(raw - self._median))  # MAD, as a normal deviation
 

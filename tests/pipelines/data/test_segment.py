@@ -70,6 +70,17 @@ def test_samples_over_full_scale_survive_the_cut(raw: Path, tmp_path: Path):
     assert max(np.abs(soundfile.read(c.audio)[0]).max() for c in segment(raw, tmp_path / "out", RECIPE)) > 1.5
 
 
+def test_many_channels_survive_the_cut(raw: Path, tmp_path: Path):
+    soundfile.write(raw / "wavs/a.wav", np.tile(recording(LONG, rate=16_000)[:, None], (1, 10)), 16_000)
+    assert [soundfile.info(c.audio).channels for c in segment(raw, tmp_path / "out", RECIPE)] == [10, 10, 10]
+
+
+def test_a_long_recording_in_which_nobody_speaks_is_told_about_later(raw: Path, tmp_path: Path):
+    soundfile.write(raw / "wavs/a.wav", silence(20.0), 24_000)
+    [clip] = segment(raw, tmp_path / "out", RECIPE)
+    assert soundfile.info(clip.audio).duration == 8.0
+
+
 def test_clips_pass_through_untouched(raw: Path, tmp_path: Path):
     soundfile.write(raw / "wavs/a.wav", speechlike(4.0), 24_000)
     (raw / "metadata.csv").write_text("a|Hello there.\ngone|Not recorded yet.\n")

@@ -95,6 +95,12 @@ def test_too_few_clips_say_nothing_about_speakers():
     assert Voice(rows).distances(rows) is None
 
 
+def test_copies_of_one_recording_say_nothing_about_speakers():
+    rows = np.repeat(timbres(spoken_by((500, 1500), seed=0))[:1], 30, axis=0)
+    assert Voice(rows).distances(rows) is None
+    assert Voice(np.zeros((0, 20), np.float32)).distances(rows) is None
+
+
 def test_a_second_voice_shows_in_the_windows_of_a_clip():
     own = [timbres(spoken_by((500, 1500, 2500), seed=seed))[0] for seed in range(40)]
     parts = [spoken_by((500, 1500, 2500), seed=98, seconds=4.0), spoken_by((650, 1100, 2900), seed=99, seconds=2.0)]
