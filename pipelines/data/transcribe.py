@@ -8,13 +8,10 @@ Clips in doubt are listed in data/review/<voice>.csv, for the owner to correct; 
 
 import json
 import logging
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,8 +21,8 @@ from pipelines.data.clips import Clip, read_clips
 from pipelines.data.review import Decision, Doubt, read_review, write_review
 from pipelines.data.transcripts import Origin, Transcript, write_transcripts
 from pipelines.eval.metrics import character_error_rate, word_error_rate
+from pipelines.hearing import hear
 from voice.asr import ASR, load_asr
-from voice.audio import read_waveform
 from voice.bounds import within
 from voice.publish import publish
 from voice.stage import output_root, stage
@@ -68,7 +65,7 @@ def listen(clips: Sequence[Clip], wavs: Path, asr: ASR, store: Path) -> dict[str
     audio = {clip.id: wavs / f"{clip.id}.wav" for clip in clips if (wavs / f"{clip.id}.wav").is_file()}
     entries = {name: store / f"{_key(path, asr)}.json" for name, path in audio.items()}
     missing = [name for name, entry in entries.items() if not entry.is_file()]
-    heard = _spread(asr, [audio[name] for name in missing])
+    heard = hear(asr, [audio[name] for name in missing])
     for name, text in tqdm(zip(missing, heard, strict=True), asr.name, total=len(missing), unit="clip"):
         with publish(entries[name]) as draft:
             draft.write_text(json.dumps(text))
@@ -81,19 +78,6 @@ def listen(clips: Sequence[Clip], wavs: Path, asr: ASR, store: Path) -> dict[str
 
 def _key(path: Path, asr: ASR) -> str:
     return sha256(path.read_bytes() + asr.name.encode()).hexdigest()[:24]
-
-
-def _spread(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:
-    count = min(len(os.sched_getaffinity(0)), len(paths)) if asr.copies else 1
-    if count <= 1:
-        yield from (_hear(asr, path) for path in paths)
-        return
-    with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:
-        yield from pool.map(_hear, [asr] * len(paths), paths, chunksize=4)
-
-
-def _hear(asr: ASR, path: Path) -> str:
-    return asr.transcribe(read_waveform(path))
 
 
 def write_texts(clips: Sequence[Clip], heard: dict[str, str], *, language: str) -> list[Transcript]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pipelines.data.clips import find_recordings
 from pipelines.eval.metrics import character_error_rate, word_error_rate
 from pipelines.eval.settings import Eval, System
+from pipelines.hearing import hear
 from voice import checkpoint
 from voice.asr import ASR, load_asr
 from voice.audio import Waveform, read_waveform, seconds
@@ -65,9 +66,14 @@ class Judges:
     def __init__(self, asr: ASR, encoder: SpeakerEncoder, held_out: dict[str, Embedding]) -> None:
         self._asr, self._encoder, self._held_out = asr, encoder, held_out
 
-    def judge(self, waveform: Waveform, text: str, *, but: str | None = None) -> tuple[str, float, float, float]:
+    def hear(self, paths: Sequence[Path]) -> Iterator[str]:
+        """The transcripts of files, in order."""
+        return hear(self._asr, paths)
+
+    def judge(
+        self, waveform: Waveform, text: str, transcript: str, *, but: str | None = None
+    ) -> tuple[str, float, float, float]:
         """Transcript, WER, CER, and mean similarity to the held-out clips, leaving out the clip `but` itself."""
-        transcript = self._asr.transcribe(waveform)
         embedding = self._encoder.embed(waveform)
         sims = [similarity(embedding, other) for name, other in self._held_out.items() if name != but]
         wer, cer = word_error_rate(text, transcript), character_error_rate(text, transcript)
@@ -78,6 +84,7 @@ def score_system(folder: Path, judges: Judges) -> Iterator[Row]:
     """Judge the takes of one system. What could not be synthesised counts as not understood: WER 1, similarity 0."""
     with (folder / "utterances.csv").open(newline="", encoding="utf-8") as file:
         takes = list(csv.DictReader(file))
+    transcripts = judges.hear([folder / take["audio"] for take in takes if not take["error"]])
     for take in tqdm(takes, f"score {folder.name}", unit="take"):
         head = (take["sentence"], take["origin"], int(take["take"]), take["text"])
         if take["error"]:
@@ -85,18 +92,18 @@ def score_system(folder: Path, judges: Judges) -> Iterator[Row]:
             continue
         path = folder / take["audio"]
         waveform = read_waveform(path)
-        verdict = judges.judge(waveform, take["text"])
+        verdict = judges.judge(waveform, take["text"], next(transcripts))
         length = seconds(waveform)
         rtf = float(take["synthesis_seconds"]) / length
         runaway = take["runaway"] == "True"
         yield Row(*head, *verdict, length, len(take["text"]) / length, runaway, rtf, path.as_posix(), "")
 
 
-def score_recordings(clips: Iterable[tuple[str, str, Path]], judges: Judges, *, origin: str) -> Iterator[Row]:
+def score_recordings(clips: Sequence[tuple[str, str, Path]], judges: Judges, *, origin: str) -> Iterator[Row]:
     """Judge real clips (id, text, path). A held-out clip is never compared with itself."""
-    for name, text, path in clips:
+    for (name, text, path), transcript in zip(clips, judges.hear([path for *_, path in clips]), strict=True):
         waveform = read_waveform(path)
-        verdict = judges.judge(waveform, text, but=name)
+        verdict = judges.judge(waveform, text, transcript, but=name)
         length = seconds(waveform)
         yield Row(name, origin, 0, text, *verdict, length, len(text) / length, False, None, path.as_posix(), "")
 

@@ -50,6 +50,7 @@ class Deaf:
     """Hears the same words in everything."""
 
     name = "pocketsphinx"
+    copies = False
 
     def transcribe(self, waveform: Waveform) -> str:
         return "this is sentence a"

@@ -1,0 +1,25 @@
+"""Recognisers over many clips: the light ones in as many processes as there are cores."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from voice.asr import ASR
+from voice.audio import read_waveform
+
+
+def hear(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:
+    """What is heard in each file, in order."""
+    count = min(len(os.sched_getaffinity(0)), len(paths)) if asr.copies else 1
+    if count <= 1:
+        yield from (_hear(asr, path) for path in paths)
+        return
+    # a fork server: this process may have loaded torch, whose threads do not survive a fork
+    with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:
+        yield from pool.map(_hear, [asr] * len(paths), paths)
+
+
+def _hear(asr: ASR, path: Path) -> str:
+    return asr.transcribe(read_waveform(path))
