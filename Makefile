@@ -3,7 +3,8 @@
 VENV   := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 UV     := 0.13.9
-VOICE   = $(shell sed -n 's/^voice: *\([^ #]*\).*/\1/p' params.yaml)
+choice  = $(shell sed -n 's/^$(1): *\([^ #]*\).*/\1/p' params.yaml)
+VOICE   = $(call choice,voice)
 PORT   ?= 8080
 # not ?=: desktops export a LANGUAGE of their own, such as en_US:en
 LANGUAGE = en
@@ -15,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup repro record test check lint types mlflow serve bench lock
+.PHONY: help setup doctor repro record test check lint types mlflow serve bench lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +38,9 @@ repro: setup ## recordings to a packaged voice, for the choices in params.yaml; 
 	@printf '\nDone. Listen and compare:  reports/%s/report.html\n' '$(VOICE)'
 	@printf 'Compare runs and voices:   make mlflow\n'
 	@printf 'Serve the winner:          make serve\n'
+
+doctor: setup ## what would stop or spoil a training of the choices in params.yaml, in some seconds
+	python -m pipelines.train.finetune --preflight voice=$(VOICE) language=$(call choice,language) model=$(call choice,model) train=$(call choice,train)
 
 record: PORT = 8082
 record: setup ## a page to record a voice with, on http://127.0.0.1:8082 (VOICE=name LANGUAGE=en PORT=...)

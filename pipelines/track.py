@@ -24,6 +24,7 @@ from voice.pack import Kind
 from voice.tracking import Run, Store
 
 BOUNDS = ("real", "other_speaker")
+NO_METRIC = ("side", "epoch", "step")  # columns of training.csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,8 @@ def _json(path: Path) -> dict[str, Any]:
 def _curve(path: Path) -> list[tuple[int, dict[str, float]]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = ("loss", "talker_loss", "predictor_loss", "lr", "gradient_norm")
     return [
-        (int(row["step"]), {f"{row['side']}_{n}": float(row[n]) for n in names if row[n] not in ("", "nan")})
+        (int(row["step"]), {f"{row['side']}_{n}": float(v) for n, v in row.items() if n not in NO_METRIC and v})
         for row in rows
     ]
 
@@ -106,6 +106,7 @@ def _stage_run(lock: Lock, name: str) -> Run:
     metrics: dict[str, float] = {}
     curves: list[tuple[int, dict[str, float]]] = []
     artifacts: list[Path] = []
+    live = ""
     match name:
         case "preprocess":
             artifacts = [processed / "measurements.csv"]
@@ -118,14 +119,16 @@ def _stage_run(lock: Lock, name: str) -> Run:
         case "split":
             metrics, artifacts = numbers(_json(processed / "summary.json")), [processed / "reference.wav"]
         case "finetune":
-            metrics, curves = numbers(_json(reports / "training.json")), _curve(reports / "training.csv")
+            summary, curves = _json(reports / "training.json"), _curve(reports / "training.csv")
+            metrics, live = numbers(summary), summary["run"]
+            artifacts = [reports / "listening"]
         case "compare":
             metrics = numbers(_json(reports / "metrics.json")["difference_to_zero_shot"])
             artifacts = [reports / "report.html", reports / "metrics.json"]
         case "package":
             artifacts = [Path("models") / voice / "bento" / "tag.txt"]
     tags = {"voice": voice, "stage": name}
-    return Run(name, lock.key(name), tags, lock.params(name), metrics, curves, artifacts)
+    return Run(name, lock.key(name), tags, lock.params(name), metrics, curves, artifacts, live)
 
 
 def _system_runs(lock: Lock) -> Iterator[Run]:

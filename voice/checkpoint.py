@@ -1,18 +1,21 @@
 """Qwen3-TTS checkpoints: where weights come from (hub, folder, or `tiny` built on the spot) and how they are loaded."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from voice import hub, tiny
 from voice.errors import InputError
 from voice.publish import publish
-from voice.upstream import Qwen3TTSModel
+from voice.upstream import Qwen3TTSConfig, Qwen3TTSModel
 
 CACHE = Path(".cache/models")
 TINY = "tiny"
+A_SMALL_WEIGHT = "talker.model.norm.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,54 @@ def attention(requested: str, device: str) -> str:
     return "sdpa"
 
 
-def load(folder: Path, *, device: str, dtype: torch.dtype, attn_implementation: str = "auto") -> Qwen3TTSModel:
-    """Load a checkpoint through the official package."""
+def load(
+    folder: Path, *, device: str, dtype: torch.dtype, attn_implementation: str = "auto", cloning: bool = False
+) -> Qwen3TTSModel:
+    """Load a checkpoint through the official package.
+
+    With `cloning` a fine-tuned one is loaded as a base: it kept the speaker encoder, so it can clone as well. Raises
+    InputError if it did not.
+    """
+    options = {"config": _as_base(folder)} if cloning else {}
     return Qwen3TTSModel.from_pretrained(
         str(require_checkpoint(folder)),
         device_map=device,
         dtype=dtype,
         attn_implementation=attention(attn_implementation, device),
+        **options,
     )
+
+
+def _as_base(folder: Path) -> Qwen3TTSConfig:
+    names = {name for path in folder.glob("*.safetensors") for name in _tensor_names(path)}
+    if not any(name.startswith("speaker_encoder.") for name in names):
+        raise InputError(f"{folder} has no speaker encoder, so it cannot clone. Use a Base model in conf/model/.")
+    config = Qwen3TTSConfig.from_pretrained(str(folder))
+    config.tts_model_type = "base"
+    return config
+
+
+def _tensor_names(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype that the talker's weights have on the disk: bfloat16 in the published checkpoints."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            if A_SMALL_WEIGHT in file.keys():  # noqa: SIM118  not a mapping
+                return file.get_tensor(A_SMALL_WEIGHT).dtype
+    raise InputError(f"{folder} holds no {A_SMALL_WEIGHT}. Download the whole folder again.")
+
+
+def parameter_count(folder: Path) -> int:
+    """Weights of a checkpoint without its speech tokenizer, read from the files' headers."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total
 
 
 def inference_dtype(device: str) -> torch.dtype:

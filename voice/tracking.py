@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ with warnings.catch_warnings():
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.exceptions import MlflowException
+
+__all__ = ["MlflowException", "Run", "Store"]
 
 EXPERIMENT = "voices"
 KEY_TAG = "key"
@@ -31,6 +34,7 @@ class Run:
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: Sequence[tuple[int, Mapping[str, float]]] = ()  # (step, metrics at that step)
     artifacts: Sequence[Path] = ()
+    live: str = ""  # id of the run that recorded the curves while they were made, if one did
 
 
 class Store:
@@ -54,19 +58,52 @@ class Store:
         known = self.find(run.name, run.key)
         if known:
             return known
-        started = self._client.create_run(self._experiment, run_name=run.name)
-        run_id: str = started.info.run_id
-        now = started.info.start_time
-        metrics = [Metric(k, v, now, 0) for k, v in run.metrics.items()]
-        metrics += [Metric(k, v, now, step) for step, values in run.curves for k, v in values.items()]
-        for start in range(0, len(metrics), 1_000):  # MLflow's limit for one call
-            self._client.log_batch(run_id, metrics=metrics[start : start + 1_000])
+        if self._awaits_key(run.live):
+            run_id, curves = run.live, []
+        else:
+            run_id, curves = self.start(run.name, {}), list(run.curves)
+        self.log_metrics(run_id, [(0, run.metrics), *curves])
         tags = [RunTag(k, v) for k, v in {**run.tags, KEY_TAG: run.key}.items()]
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in run.params.items()], tags=tags)
         for path in run.artifacts:
-            self._client.log_artifact(run_id, str(path))
-        self._client.set_terminated(run_id)
+            self.log_artifact(run_id, path, path.name if path.is_dir() else None)
+        self.finish(run_id)
         return run_id
+
+    def start(self, name: str, tags: Mapping[str, str]) -> str:
+        """Open a run that is to be filled while something happens. Returns its id."""
+        created = self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
+        return str(created.info.run_id)
+
+    def log_metrics(self, run_id: str, curves: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Add metrics at their steps to a run."""
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(k, v, now, step) for step, values in curves for k, v in values.items()]
+        for start in range(0, len(metrics), 1_000):  # MLflow's limit for one call
+            self._client.log_batch(run_id, metrics=metrics[start : start + 1_000])
+
+    def log_artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Copy a file, or what is in a folder, to a run's artifacts."""
+        if path.is_dir():
+            self._client.log_artifacts(run_id, str(path), folder)
+        else:
+            self._client.log_artifact(run_id, str(path), folder)
+
+    def finish(self, run_id: str, status: str = "FINISHED") -> None:
+        """Close a run."""
+        self._client.set_terminated(run_id, status)
+
+    def has(self, run_id: str) -> bool:
+        """Whether a run is in this store."""
+        try:
+            self._client.get_run(run_id)
+        except MlflowException:
+            return False
+        return True
+
+    def _awaits_key(self, run_id: str) -> bool:
+        # one that has a key belongs to an earlier computation, whose result was restored
+        return bool(run_id) and self.has(run_id) and KEY_TAG not in self._client.get_run(run_id).data.tags
 
     def register(self, model: str, folder: Path, *, run_id: str, key: str, tags: Mapping[str, str]) -> str:
         """Register a checkpoint by pointing at its folder, once for each key. Returns its version."""

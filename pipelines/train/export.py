@@ -2,63 +2,53 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from voice.errors import InputError
+from pipelines.train.parts import part_of
 
-SPEAKER_ROW_FROM_END = 72  # row 3000 of 3072, where upstream puts a new speaker: clear of codes and control ids
-_CODEC_EMBEDDING = "talker.model.codec_embedding.weight"
-
-
-def speaker_name(voice: str) -> str:
-    """The name a voice has in a checkpoint. `generate` looks names up in lower case (vllm-omni#2304)."""
-    name = voice.lower()
-    if not name.replace("_", "").replace("-", "").isalnum():
-        raise InputError(f"voice {voice!r} cannot be a speaker's name. Use letters, digits, - and _.")
-    return name
+# of the base's own pack, if it is one: this voice gets its own
+NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", ".*", "voice.json", "reference.*", "adapter")
 
 
-def free_speaker_row(config: dict[str, Any]) -> int:
-    """A row of the codec embedding that no speaker, language or control id uses."""
-    talker = config["talker_config"]
-    used = {v for k, v in talker.items() if k.startswith("codec_") and k.endswith("_id") and isinstance(v, int)}
-    used |= set((talker.get("codec_language_id") or {}).values()) | set((talker.get("spk_id") or {}).values())
-    row = talker["vocab_size"] - SPEAKER_ROW_FROM_END
-    while row in used:
-        row += 1
-    if row >= talker["vocab_size"]:
-        raise InputError("the base has no free row for another speaker. Start from the published base.")
-    return row
+CODEC_EMBEDDING = "talker.model.codec_embedding.weight"
 
 
-def export(
-    base: Path, out: Path, talker: Any, *, speaker: str, speaker_embedding: Float[Tensor, " dimensions"]
-) -> float:
-    """Write the tuned checkpoint and return the share of the talker's parameters that changed.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How far a part of the talker is from the base."""
+
+    moved_share: float  # of its weights, counted in the base's dtype: what rounding undoes has not happened
+    drift: float  # length of the difference over length of the base
+
+
+def export(base: Path, out: Path, model: Any) -> dict[str, Change]:
+    """Write a tuned model, its speakers with it, and return how far each part moved; `talker` is all of them.
 
     Everything the base has stays, the speaker encoder too: with it the checkpoint can be tuned and clone again.
     Weights are rounded to the base's dtype.
     """
-    shutil.copytree(base, out, ignore=shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", ".*"))
+    shutil.copytree(base, out, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
     shutil.copytree(base / "speech_tokenizer", out / "speech_tokenizer", dirs_exist_ok=True)
-    config = json.loads((base / "config.json").read_text())
-    row = free_speaker_row(config)
-    tuned = {f"talker.{name}": tensor.detach().cpu() for name, tensor in talker.state_dict().items()}
-    tuned[_CODEC_EMBEDDING] = tuned[_CODEC_EMBEDDING].clone()
-    tuned[_CODEC_EMBEDDING][row] = speaker_embedding
     weights = _read_weights(base)
-    moved = _moved_share(weights, tuned)
+    tuned = {f"talker.{name}": tensor.detach().cpu() for name, tensor in model.talker.state_dict().items()}
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    talker = model.config.talker_config
+    changes = measure_changes(weights, tuned, but_rows=_new_rows(config, talker))
     for name, tensor in tuned.items():
         weights[name] = tensor.to(weights[name].dtype).contiguous()
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-    (out / "config.json").write_text(json.dumps(_with_speaker(config, speaker, row), indent=2))
-    return moved
+    speakers = {"spk_id": dict(talker.spk_id), "spk_is_dialect": dict(talker.spk_is_dialect)}
+    config["talker_config"] = {**config["talker_config"], **speakers}
+    config["tts_model_type"] = "custom_voice"
+    (out / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    return changes
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -68,14 +58,28 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _moved_share(before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
-    # counted in the base's dtype: an update that rounding undoes has not happened
-    moved = sum(int(torch.count_nonzero(before[n] != t.to(before[n].dtype))) for n, t in after.items())
-    return moved / sum(t.numel() for t in after.values())
+def _new_rows(config: dict[str, Any], talker: Any) -> list[int]:
+    known = (config["talker_config"].get("spk_id") or {}).values()
+    return [row for row in talker.spk_id.values() if row not in known]
 
 
-def _with_speaker(config: dict[str, Any], speaker: str, row: int) -> dict[str, Any]:
-    talker = config["talker_config"]
-    talker["spk_id"] = {**(talker.get("spk_id") or {}), speaker: row}
-    talker["spk_is_dialect"] = {**(talker.get("spk_is_dialect") or {}), speaker: False}
-    return {**config, "tts_model_type": "custom_voice"}
+def measure_changes(
+    before: dict[str, Tensor], after: dict[str, Tensor], *, but_rows: Sequence[int] = ()
+) -> dict[str, Change]:
+    """Compare tensors named `talker.<parameter>` part by part, and all together as `talker`.
+
+    `but_rows` of the codec embedding are left out: a new speaker's row is put there, not trained.
+    """
+    totals: dict[str, list[float]] = {}
+    for name, tensor in after.items():
+        old, new = before[name], tensor.to(before[name].dtype)
+        if name == CODEC_EMBEDDING:
+            rest = [row for row in range(len(old)) if row not in but_rows]
+            old, new = old[rest], new[rest]
+        moved = int(torch.count_nonzero(old != new))
+        difference, length = (float(x.float().pow(2).sum()) for x in (new.float() - old.float(), old))
+        for part in (part_of(name.removeprefix("talker.")), "talker"):
+            sums = totals.setdefault(part, [0.0, 0.0, 0.0, 0.0])
+            for i, value in enumerate((moved, old.numel(), difference, length)):
+                sums[i] += value
+    return {part: Change(m / n, (d / max(w, 1e-12)) ** 0.5) for part, (m, n, d, w) in totals.items()}

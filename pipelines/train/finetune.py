@@ -1,61 +1,53 @@
 """finetune: codes -> a checkpoint that speaks as the voice, by full fine-tuning or LoRA.
 
 python -m pipelines.train.finetune voice=demo model=tiny train=lora train.lr=1e-5
+python -m pipelines.train.finetune --preflight model=qwen3_tts_0_6b
+
+Stopped by a signal, a crash or a power cut, the same command goes on from the last state. On several devices:
+
+accelerate launch --num_processes 2 -m pipelines.train.finetune voice=demo model=qwen3_tts_1_7b
 """
 
 import hashlib
 import json
 import logging
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from datasets import load_from_disk
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from tqdm import tqdm
-from transformers import get_cosine_schedule_with_warmup
+from accelerate import Accelerator, InitProcessGroupKwargs
 
-from pipelines.data.encode import SPEAKER_FILE
 from pipelines.model import Model
-from pipelines.train.dataset import Batch, Example, epoch, read_examples
-from pipelines.train.export import export, speaker_name
-from pipelines.train.lora import Lora, add_adapters, merge_adapters
-from pipelines.train.loss import Losses, Objective
-from pipelines.train.prompt import Vocabulary
+from pipelines.train.adapter import ADAPTER, save_adapter
+from pipelines.train.curve import EVAL, TRAIN, Step, write_curve
+from pipelines.train.ears import Ears
+from pipelines.train.export import Change, export
+from pipelines.train.listening import COLUMNS, Heard, rows
+from pipelines.train.live import Live, Recorder, Silent
+from pipelines.train.lora import merge_adapters, set_scale
+from pipelines.train.preflight import preflight
+from pipelines.train.prepare import Prepared, fit_memory, prepare
+from pipelines.train.run import History, Stopped, Training
+from pipelines.train.settings import Train
+from pipelines.train.snapshots import CACHE, Snapshots, copy_audio
 from voice import checkpoint
-from voice.bounds import within
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.publish import publish
 from voice.stage import output_root, stage
-from voice.table import write_records
+from voice.table import write_table
+from voice.tracking import Store
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(kw_only=True)
-class Train:  # conf/train/
-    """How a voice is trained."""
-
-    lora: Lora | None  # null tunes all weights
-    lr: float = within(above=0)
-    weight_decay: float = within(low=0)
-    epochs: int = within(low=1)
-    batch_size: int = within(low=1)
-    warmup_share: float = within(low=0, high=1)
-    clip_norm: float = within(above=0)
-    tag_probability: float = within(low=0, high=1)
-    train_code_predictor: bool
-    gradient_checkpointing: bool
-    max_first_loss: float | None  # checked on stock bases only
-    seed: int
+PREFLIGHT = "--preflight"
+LONGEST_WAIT = timedelta(hours=6)  # other processes wait while the first one listens
+# what decides how a result is computed, not which: a training may go on after these were changed
+NOT_IN_KEY = {"max_positions", "gradient_checkpointing", "checkpoint_every"}
 
 
 @dataclass
@@ -66,184 +58,199 @@ class Finetune:  # conf/finetune.yaml
     language: str
     model: Model
     train: Train
+    preflight: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One line of training.csv; losses are means in nats, validation lines have no rate and norm."""
+class Folders:
+    """Where a training reads and writes."""
 
-    side: str
-    epoch: int
-    step: int
-    loss: float
-    talker_loss: float
-    predictor_loss: float
-    lr: float = math.nan
-    gradient_norm: float = math.nan
+    codes: Path
+    processed: Path
+    cache: Path
+
+    @classmethod
+    def of(cls, voice: str, cache: Path = CACHE) -> "Folders":
+        """A voice's, in the project's folder."""
+        return cls(Path("data/codes") / voice, Path("data/processed") / voice, cache / voice)
 
 
-def trainable_parameters(talker: Any, train: Train) -> list[nn.Parameter]:
-    """Choose what moves and freeze the rest. The text embedding never does: a voice's few words would only tear holes.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a training leaves besides the pack."""
 
-    (Qwen's own tuned voices moved it by 0.01 % where other parts moved by percents; research by FelysNeko.)
+    history: History
+    summary: dict[str, Any]
+    snapshots: Snapshots
+
+
+def new_accelerator() -> Accelerator:
+    """One process, or one of `accelerate launch`; bf16 autocast on CUDA."""
+    return Accelerator(
+        mixed_precision="bf16" if torch.cuda.is_available() else "no",
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
+    )
+
+
+def train_voice(
+    config: Finetune, folders: Folders, out: Path, *, accelerator: Accelerator, recorder: Recorder
+) -> Result:
+    """Train on an encoded voice and, in the first process, write its pack to `out`.
+
+    Raises InputError for what a person can put right, and Stopped after a signal; the state is then on the disk.
     """
-    talker.model.text_embedding.requires_grad_(False)
-    talker.code_predictor.requires_grad_(train.train_code_predictor)
-    return [p for p in talker.parameters() if p.requires_grad]
+    prepared = prepare(config.voice, config.model, config.train, folders.codes, accelerator)
+    budget = fit_memory(prepared, accelerator)
+    log.info("memory: %s", budget)
+    budget.require_fit()
+    reference = Reference.read(folders.processed)
+    snapshots = Snapshots.open(folders.cache, _key(config, prepared.base, folders.codes))
+    ears = _ears(config, prepared, folders, snapshots.audio, accelerator)
+    training = Training(prepared.trainer, prepared.train, snapshots, ears, accelerator)
+    training.resume()
+    training.history.run_id = recorder.open(training.history.run_id)
+    for event in training.run():
+        if isinstance(event, Step):
+            recorder.step(event)
+        elif ears:
+            recorder.heard(event, ears.judges, snapshots.audio)
+    chosen = training.keep_best()
+    summary = {}
+    if accelerator.is_main_process:
+        changes = _write_pack(config, prepared, folders.codes, reference, out)
+        summary = _summary(training, changes, chosen)
+    return Result(training.history, summary, snapshots)
 
 
-def validate(objective: nn.Module, batches: Sequence[Batch]) -> Losses:
-    """Losses over the held-out clips, each target weighing the same."""
-    objective.eval()
-    talker, predictor, ends, frames = 0.0, 0.0, 0, 0
-    with torch.no_grad():
-        for batch in batches:
-            losses: Losses = objective(batch)
-            n = int(batch.frame_mask.sum())
-            e = n + len(batch.codes)
-            talker, ends = talker + losses.talker.item() * e, ends + e
-            predictor, frames = predictor + losses.predictor.item() * n, frames + n
-    objective.train()
-    return Losses(torch.tensor(talker / ends), torch.tensor(predictor / frames))
+def _ears(config: Finetune, prepared: Prepared, folders: Folders, audio: Path, accelerator: Accelerator) -> Ears | None:
+    if config.train.listen is None:
+        return None
+    return Ears.of(
+        prepared, config.train.listen, folders.processed, audio,
+        voice=config.voice, language=config.language, accelerator=accelerator,
+    )  # fmt: skip
 
 
-def fit(
-    objective: Objective,
-    parameters: list[nn.Parameter],
-    train_side: Sequence[Example],
-    held_out: Sequence[Example],
-    vocabulary: Vocabulary,
-    speaker_embedding: Tensor,
-    train: Train,
-    accelerator: Accelerator,
-) -> Iterator[Step]:
-    """Train in place and yield what happened. Raises InputError if the first or any later loss is not plausible."""
-    generator = torch.Generator().manual_seed(train.seed)
-    optimizer = torch.optim.AdamW(parameters, lr=train.lr, weight_decay=train.weight_decay)
-    steps = train.epochs * math.ceil(len(train_side) / train.batch_size)
-    schedule = get_cosine_schedule_with_warmup(optimizer, round(train.warmup_share * steps), steps)
-    wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    wrapped.train()
-    batches = partial(
-        epoch,
-        vocabulary=vocabulary,
-        speaker_embedding=speaker_embedding,
-        batch_size=train.batch_size,
-    )
-    fixed = batches(held_out, tag_probability=0.0, generator=torch.Generator().manual_seed(0))
-    validation = [batch.to(accelerator.device) for batch in fixed]
-    yield _step("eval", 0, 0, validate(wrapped, validation))
-    step = 0
-    progress = tqdm(total=steps, desc="finetune", unit="step")
-    for number in range(1, train.epochs + 1):
-        for batch in batches(train_side, tag_probability=train.tag_probability, generator=generator):
-            losses: Losses = wrapped(batch.to(accelerator.device))
-            _require_plausible(losses.total.item(), step, train)
-            accelerator.backward(losses.total)
-            norm = accelerator.clip_grad_norm_(parameters, train.clip_norm)
-            lr = schedule.get_last_lr()[0]
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            progress.update()
-            progress.set_postfix(loss=f"{losses.total.item():.3f}")
-            yield _step("train", number, step, losses, lr=lr, gradient_norm=float(norm))
-        yield _step("eval", number, step, validate(wrapped, validation))
-    progress.close()
+def _write_pack(
+    config: Finetune, prepared: Prepared, codes: Path, reference: Reference, out: Path
+) -> dict[str, Change]:
+    card = _card(config, prepared, codes)
+    adapted, lora, model = prepared.adapted, config.train.lora, prepared.tts.model
+    if adapted and lora:
+        save_adapter(out / ADAPTER, adapted, card, prepared.material.speaker_embedding, reference)
+        set_scale(adapted, lora.scale)
+        model.talker = merge_adapters(adapted)
+    changes = export(prepared.base.path, out, model)
+    card.write(out)
+    reference.copy_to(out)
+    return changes
 
 
-def _step(side: str, number: int, step: int, losses: Losses, **rest: float) -> Step:
-    return Step(side, number, step, losses.total.item(), losses.talker.item(), losses.predictor.item(), **rest)
-
-
-def _require_plausible(loss: float, step: int, train: Train) -> None:
-    if not math.isfinite(loss):
-        raise InputError(f"the loss is {loss} at step {step}. Lower train.lr (now {train.lr:g}); nothing was written.")
-    if step == 0 and train.max_first_loss is not None and loss > train.max_first_loss:
-        raise InputError(
-            f"the first batch's loss is {loss:.2f}, above train.max_first_loss={train.max_first_loss:g}: codes, texts "
-            "and model do not belong together. Run `dvc repro -f encode`; an aligned stock base starts at 2.5 to 3.0."
-        )
-
-
-def train_voice(config: Finetune, codes: Path, out: Path) -> tuple[list[Step], dict[str, Any]]:
-    """Train on an encoded voice and write its checkpoint to `out`. Returns the curve and the summary."""
-    set_seed(config.train.seed)
-    train = config.train if config.model.stock else replace(config.train, max_first_loss=None)
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    base = checkpoint.resolve(config.model.source, config.model.revision)
-    # float32 master weights: in pure bf16 most updates at these rates round to nothing
-    tts = checkpoint.load(base.path, device=str(accelerator.device), dtype=torch.float32)
-    talker, vocabulary = tts.model.talker, Vocabulary.of(tts.model.config)
-    sides = load_from_disk(codes)
-    size = talker.config.code_predictor_config.vocab_size
-    train_side, held_out = (
-        read_examples(sides[name], tts.processor.tokenizer, vocabulary, codebook_size=size)
-        for name in ("train", "eval")
-    )
-    embedding = load_file(codes / SPEAKER_FILE)["speaker_embedding"]
-    if config.train.gradient_checkpointing:
-        # not reentrant: with adapters no input of a layer needs a gradient, and the reentrant kind then gives none
-        talker.gradient_checkpointing_enable({"use_reentrant": False})
-    adapted = add_adapters(talker, config.train.lora) if config.train.lora else None
-    parameters = (
-        [p for p in talker.parameters() if p.requires_grad] if adapted else trainable_parameters(talker, config.train)
-    )
-    objective = Objective(talker, codec_eos=vocabulary.codec_eos)
-    curve = list(fit(objective, parameters, train_side, held_out, vocabulary, embedding, train, accelerator))
-    merged = merge_adapters(adapted) if adapted else talker
-    speaker = speaker_name(config.voice)
-    moved = export(base.path, out, merged, speaker=speaker, speaker_embedding=embedding)
-    _card(config, base, codes, speaker).write(out)
-    return curve, _summary(curve, moved, sum(p.numel() for p in parameters))
-
-
-def _card(config: Finetune, base: checkpoint.Checkpoint, codes: Path, speaker: str) -> VoiceCard:
-    settings = json.dumps(asdict(config), sort_keys=True, default=str)
+def _card(config: Finetune, prepared: Prepared, codes: Path) -> VoiceCard:
     return VoiceCard(
         name=config.voice,
         kind=Kind.FINETUNED,
-        speaker=speaker,
+        speaker=prepared.speaker,
         language=config.language,
-        base=base.source,
-        base_revision=base.revision,
+        base=prepared.base.source,
+        base_revision=prepared.base.revision,
         data_hash=checkpoint.content_hash(codes),
-        config_hash=hashlib.sha256(settings.encode()).hexdigest()[:16],
+        config_hash=_hash(asdict(config)),
     )
 
 
-def _summary(curve: list[Step], moved: float, trained: int) -> dict[str, Any]:
-    validation = [s for s in curve if s.side == "eval"]
-    return {
-        "steps": curve[-1].step,
-        "first_train_loss": next(s.loss for s in curve if s.side == "train"),
+def _key(config: Finetune, base: checkpoint.Checkpoint, codes: Path) -> str:
+    recipe = {k: v for k, v in asdict(config.train).items() if k not in NOT_IN_KEY}
+    return _hash([base.revision, checkpoint.content_hash(codes), config.voice, config.language, recipe])
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _summary(training: Training, changes: dict[str, Change], chosen: Heard | None) -> dict[str, Any]:
+    curve = training.history.curve
+    validation = [s for s in curve if s.side == EVAL]
+    moving = training.trainer.parameters.values()
+    summary: dict[str, Any] = {
+        "steps": training.trainer.step,
+        "first_train_loss": next(s.loss for s in curve if s.side == TRAIN),
         "eval_loss_before": validation[0].loss,
         "eval_loss": validation[-1].loss,
-        "parameters_trained": trained,
-        "parameters_moved_share": moved,
+        "parameters_trained": sum(p.numel() for p in moving),
+        "moved_share": {part: change.moved_share for part, change in changes.items()},
+        "drift": {part: change.drift for part, change in changes.items()},
+        "run": training.history.run_id,
     }
+    if chosen is not None:
+        before = training.history.heard[0]
+        summary |= {"chosen_step": chosen.step, "heard": _heard(chosen), "heard_before": _heard(before)}
+    return summary
 
 
-def write_curve(path: Path, curve: Sequence[Step]) -> None:
-    """Write training.csv, one line per step and validation."""
-    write_records(path, Step, curve)
+def _heard(heard: Heard) -> dict[str, float]:
+    return {"wer": heard.wer, "sim": heard.sim, "pace": heard.pace, "runaways": heard.runaways}
+
+
+def _write_report(result: Result, report: Path) -> None:
+    write_curve(report / "training.csv", result.history.curve)
+    with publish(report / "training.json") as draft:
+        draft.write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
+    with publish(report / "listening") as draft:
+        draft.mkdir()
+        copy_audio(result.snapshots, draft)
+        write_table(draft / "listening.csv", COLUMNS, rows(result.history.heard))
+        write_table(draft / "forgetting.csv", COLUMNS, rows(result.history.forgetting))
+
+
+def _preflight(config: Finetune, accelerator: Accelerator) -> None:
+    prepared = prepare(config.voice, config.model, config.train, Folders.of(config.voice).codes, accelerator)
+    failed = 0
+    for check in preflight(
+        prepared, voice=config.voice, language=config.language, accelerator=accelerator, root=Path()
+    ):
+        print(check)
+        failed += not check.ok
+    if failed:
+        raise InputError(f"{failed} of the checks failed. See the lines above.")
 
 
 @stage(Finetune)
 def main(config: Finetune) -> None:
-    """Train one voice and write its pack and curve."""
-    root = output_root()
-    speaker_name(config.voice)
-    reference = Reference.read(Path("data/processed") / config.voice)
-    with publish(root / "models" / config.voice / "finetuned") as draft:
-        curve, summary = train_voice(config, Path("data/codes") / config.voice, draft)
-        reference.copy_to(draft)
-    write_curve(root / "reports" / config.voice / "training.csv", curve)
-    with publish(root / "reports" / config.voice / "training.json") as draft:
-        draft.write_text(json.dumps(summary, indent=2) + "\n")
-    log.info("held-out loss %.3f -> %.3f", summary["eval_loss_before"], summary["eval_loss"])
+    """Train one voice and write its pack, its curve and what was heard."""
+    accelerator = new_accelerator()
+    if config.preflight:
+        _preflight(config, accelerator)
+    else:
+        _finetune(config, accelerator)
+
+
+def _finetune(config: Finetune, accelerator: Accelerator) -> None:
+    root, voice = output_root(), config.voice
+    with ExitStack() as stack:
+        recorder: Recorder = Silent()
+        draft = Path()
+        if accelerator.is_main_process:
+            recorder = stack.enter_context(Live(Store(Path()), tags={"voice": voice, "stage": "finetune"}))
+            draft = stack.enter_context(publish(root / "models" / voice / "finetuned"))
+        try:
+            result = train_voice(config, Folders.of(voice), draft, accelerator=accelerator, recorder=recorder)
+        except Stopped as stopped:
+            log.warning("%s", stopped)
+            sys.exit(128 + stopped.signum)
+        if not accelerator.is_main_process:
+            return
+    _write_report(result, root / "reports" / voice)
+    result.snapshots.discard()
+    log.info("held-out loss %.3f -> %.3f", result.summary["eval_loss_before"], result.summary["eval_loss"])
+
+
+def run() -> None:
+    """The command line: `--preflight` is a word of its own, the rest is Hydra's."""
+    sys.argv = [f"{PREFLIGHT.lstrip('-')}=true" if word == PREFLIGHT else word for word in sys.argv]
+    main()
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -1,29 +1,27 @@
 """LoRA on the talker: adapters beside its linear layers, merged into them for export."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 
-from voice.bounds import within
+from pipelines.train.settings import Lora
 
 # The code predictor has layers of the same names: a bare list of suffixes would hit both.
 TARGETS = r"model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
-
-
-@dataclass(kw_only=True)
-class Lora:
-    """Size of the adapters."""
-
-    rank: int = within(low=1)
-    alpha: int = within(low=1)
-    dropout: float = within(low=0, high=0.9)
 
 
 def add_adapters(talker: Any, lora: Lora) -> PeftModel:
     """Freeze the talker and put adapters into its transformer; the talker itself is changed in place."""
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=TARGETS)
     return get_peft_model(talker, config)
+
+
+def set_scale(adapted: PeftModel, scale: float) -> None:
+    """Multiply what the adapters add. Below 1 a voice sounds more like the base."""
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            module.set_scale("default", scale)
 
 
 def merge_adapters(adapted: PeftModel) -> Any:

@@ -41,11 +41,12 @@ def results(tmp_path: Path, *, winner: str) -> None:
         "reports/me/data.html": "<html>",
         "data/processed/me/summary.json": json.dumps({"clips": 60, "tier": "minimum", "reference_clips": ["a"]}),
         "data/processed/me/reference.wav": "",
-        "reports/me/training.json": json.dumps({"eval_loss": 2.5}),
+        "reports/me/training.json": json.dumps({"eval_loss": 2.5, "run": ""}),
         "reports/me/training.csv": (
             "side,epoch,step,loss,talker_loss,predictor_loss,lr,gradient_norm\n"
-            "train,1,1,3.0,2.0,3.3,0.1,1.0\neval,1,1,2.5,1.9,2.0,nan,nan\n"
+            "train,1,1,3.0,2.0,3.3,0.1,1.0\neval,1,1,2.5,1.9,2.0,,\n"
         ),
+        "reports/me/listening/listening.csv": "step\n",
         "reports/me/report.html": "<html>",
         "models/me/bento/tag.txt": "voice-me:1\n",
         "models/me/bento/pack_tag.txt": "voice-me:2\n",

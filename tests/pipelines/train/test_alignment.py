@@ -85,7 +85,7 @@ def teacher_forced(
         role, ids = assistant_ids(tts.processor.tokenizer, text)
         examples.append(Example("clip", role, ids, None if language == "auto" else language, frames))
     prompts = [lay_out(e, vocabulary, tagged=True, layout=layout) for e in examples]
-    return Objective(tts.model.talker, codec_eos=vocabulary.codec_eos), collate(examples, prompts, embedding)
+    return Objective(tts.model.talker), collate(examples, prompts, embedding, codec_eos=vocabulary.codec_eos)
 
 
 @pytest.mark.parametrize("layout", list(Layout))
@@ -132,14 +132,13 @@ def deviation(objective: Objective, batch: Batch, expected: tuple[Tensor, Tensor
 def heard_batch(tiny: Any) -> tuple[Batch, tuple[Tensor, Tensor]]:
     embedding = torch.randn(64, generator=torch.Generator().manual_seed(1))
     codes, heard = generate(tiny, TEXTS, ["auto", "english"], embedding, Layout.WHOLE)
-    objective, batch = teacher_forced(tiny, TEXTS, ["auto", "english"], embedding, Layout.WHOLE, codes)
-    return batch, expected_losses(codes, heard, objective.codec_eos)
+    _, batch = teacher_forced(tiny, TEXTS, ["auto", "english"], embedding, Layout.WHOLE, codes)
+    return batch, expected_losses(codes, heard, tiny.model.config.talker_config.codec_eos_token_id)
 
 
 def test_the_loss_is_the_cross_entropy_of_what_generate_computes(tiny: Any, heard_batch: Any):
     batch, expected = heard_batch
-    codec_eos = tiny.model.config.talker_config.codec_eos_token_id
-    assert deviation(Objective(tiny.model.talker, codec_eos=codec_eos), batch, expected) < 1e-5
+    assert deviation(Objective(tiny.model.talker), batch, expected) < 1e-5
 
 
 # upstream's four mistakes, each made on purpose in the source of the objective
@@ -149,16 +148,16 @@ MISALIGNMENTS = {
         "torch.nn.functional.pad(self.talker.get_text_embeddings()(batch.text), (0, 24))",
     ),
     "the talker learns the frame after the next": (
-        "hidden[_positions(batch, offset=-1, extra=1)]",
-        "hidden[_positions(batch, offset=-2, extra=1)]",
+        "hidden[batch.targets_at - 1]",
+        "hidden[batch.targets_at - 2]",
     ),
     "the code predictor has already seen its frame": (
-        "hidden[_positions(batch, offset=-1, extra=0)]",
-        "hidden[_positions(batch, offset=0, extra=0)]",
+        "hidden[batch.frames_at[batch.predicted] - 1]",
+        "hidden[batch.frames_at[batch.predicted]]",
     ),
     "the code predictor's heads learn one codebook too late": (
-        "cross_entropy(logits.predictor.float().flatten(0, 1), frames[:, 1:].flatten())",
-        "cross_entropy(logits.predictor[:, :-1].float().flatten(0, 1), frames[:, 2:].flatten())",
+        "logits.predictor.float().transpose(1, 2), batch.frames[batch.predicted, 1:]",
+        "logits.predictor[:, :-1].float().transpose(1, 2), batch.frames[batch.predicted, 2:]",
     ),
 }
 
@@ -171,8 +170,7 @@ def test_each_of_upstreams_misalignments_would_be_noticed(tiny: Any, heard_batch
     mutant: dict[str, Any] = {"__name__": loss.__name__}
     exec(source.replace(right, wrong), mutant)
     batch, expected = heard_batch
-    codec_eos = tiny.model.config.talker_config.codec_eos_token_id
-    assert deviation(mutant["Objective"](tiny.model.talker, codec_eos=codec_eos), batch, expected) > 1e-3
+    assert deviation(mutant["Objective"](tiny.model.talker), batch, expected) > 1e-3
 
 
 def test_talker_loss_at_a_frame_is_blind_to_the_frames_after_it(tiny: Any):

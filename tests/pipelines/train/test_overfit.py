@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.train.dataset import Example, epoch
+from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.export import export
-from pipelines.train.lora import Lora, add_adapters, merge_adapters
+from pipelines.train.lora import add_adapters, merge_adapters
 from pipelines.train.loss import Objective
 from pipelines.train.prompt import Vocabulary, assistant_ids
+from pipelines.train.settings import Lora
+from pipelines.train.speakers import add_speaker
 from voice import checkpoint
+from voice.tts import Layout
 
 TEXTS = ["One.", "Two words.", "Three more words.", "This is the fourth and longest of them."]
 
@@ -26,14 +29,19 @@ def four_clips(tts: Any) -> list[Example]:
     return clips
 
 
+def draw(clips: list[Example], vocabulary: Vocabulary, embedding: Tensor, generator: torch.Generator) -> Batch:
+    tagged = (torch.rand(len(clips), generator=generator) < 0.5).tolist()
+    prompts = [lay_out(c, vocabulary, tagged=t, layout=Layout.WHOLE) for c, t in zip(clips, tagged, strict=True)]
+    return collate(clips, prompts, embedding, codec_eos=vocabulary.codec_eos)
+
+
 def learn(tts: Any, clips: list[Example], embedding: Tensor, *, steps: int, lr: float) -> float:
     vocabulary = Vocabulary.of(tts.model.config)
-    objective = Objective(tts.model.talker, codec_eos=vocabulary.codec_eos)
+    objective = Objective(tts.model.talker)
     optimizer = torch.optim.Adam([p for p in tts.model.talker.parameters() if p.requires_grad], lr=lr)
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
-        [batch] = epoch(clips, vocabulary, embedding, batch_size=4, tag_probability=0.5, generator=generator)
-        loss = objective(batch).total
+        loss = objective(draw(clips, vocabulary, embedding, generator)).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -70,8 +78,8 @@ def overfitted(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     embedding = torch.randn(64)
     assert learn(tts, four_clips(tts), embedding, steps=150, lr=3e-3) < 0.02
     folder = tmp_path_factory.mktemp("overfitted") / "me"
-    moved = export(tiny_folder, folder, tts.model.talker, speaker="me", speaker_embedding=embedding)
-    assert moved > 0.5
+    add_speaker(tts.model, "me", embedding)
+    assert export(tiny_folder, folder, tts.model)["talker"].moved_share > 0.5
     return folder
 
 
@@ -80,7 +88,7 @@ def test_merged_adapters_compute_what_the_adapted_talker_computed(tiny_folder: P
     tts = checkpoint.load(tiny_folder, device="cpu", dtype=torch.float32)
     vocabulary, clips, embedding = Vocabulary.of(tts.model.config), four_clips(tts), torch.randn(64)
     names = set(tts.model.talker.state_dict())
-    adapted = add_adapters(tts.model.talker, Lora(rank=4, alpha=4, dropout=0.0))
+    adapted = add_adapters(tts.model.talker, Lora(rank=4, alpha=4, dropout=0.0, scale=1.0))
     trained = {n for n, p in tts.model.talker.named_parameters() if p.requires_grad}
     assert trained
     assert all(".lora_" in n and n.startswith("model.layers.") for n in trained)
@@ -88,9 +96,9 @@ def test_merged_adapters_compute_what_the_adapted_talker_computed(tiny_folder: P
     assert learn(tts, clips, embedding, steps=40, lr=1e-2) < before
 
     generator = torch.Generator().manual_seed(0)
-    [batch] = epoch(clips, vocabulary, embedding, batch_size=4, tag_probability=0.5, generator=generator)
+    batch = draw(clips, vocabulary, embedding, generator)
     with torch.no_grad():
-        expected = Objective(tts.model.talker, codec_eos=vocabulary.codec_eos)(batch).total
+        expected = Objective(tts.model.talker)(batch).total
         merged = merge_adapters(adapted)
-        torch.testing.assert_close(Objective(merged, codec_eos=vocabulary.codec_eos)(batch).total, expected)
+        torch.testing.assert_close(Objective(merged)(batch).total, expected)
     assert set(merged.state_dict()) == names

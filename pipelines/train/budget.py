@@ -1,0 +1,128 @@
+"""What a training needs of memory, computed before it starts: weights, gradients, moments, activations."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from pipelines.train.dataset import Batch
+from pipelines.train.loss import Objective
+from pipelines.train.settings import Optimizer, Train
+from voice.errors import InputError
+
+MOMENT_BYTES = {Optimizer.adamw: 8.0, Optimizer.adamw_8bit: 2.1}  # two moments a weight; 8-bit with block scales
+# What comes on top of the parts counted here: kernels' work space, the backward pass's own tensors, fragmentation.
+# Set from benchmarks/train.py, which prints the budget beside the peak that was measured.
+OVERHEAD = 1.15
+GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes on the device that trains."""
+
+    weights: float
+    gradients: float
+    moments: float
+    activations: float
+    available: float  # for all of this, the model's own included
+
+    @property
+    def total(self) -> float:
+        """The peak to expect."""
+        return (self.weights + self.gradients + self.moments + self.activations) * OVERHEAD
+
+    def __str__(self) -> str:
+        parts = f"weights {self.weights / GB:.2f} + gradients {self.gradients / GB:.2f} + moments "
+        parts += f"{self.moments / GB:.2f} + activations {self.activations / GB:.2f}, plus {OVERHEAD - 1:.0%}"
+        return f"needs {self.total / GB:.2f} GB of {self.available / GB:.2f} GB ({parts})"
+
+    def require_fit(self) -> None:
+        """Raise InputError with what helps if it does not fit."""
+        if self.total <= self.available:
+            return
+        raise InputError(f"the training does not fit: it {self}. {self._remedy()}")
+
+    def _remedy(self) -> str:
+        if self.activations > max(self.gradients + self.moments, self.weights):
+            return "Lower train.max_positions, or set train.gradient_checkpointing=always."
+        if self.moments >= 2 * self.gradients > 0 and self.total - self.moments < self.available:
+            return "Set train.optimizer=adamw_8bit, or use train=lora."
+        return "Use train=lora, a smaller model, or a machine with more memory."
+
+
+def compute_budget(talker: nn.Module, train: Train, *, activations: float, others: float, available: float) -> Budget:
+    """Add up a talker's training; `others` is what the rest of the model takes."""
+    moving = sum(p.numel() for p in talker.parameters() if p.requires_grad)
+    held = sum(p.numel() * p.element_size() for p in talker.parameters())
+    return Budget(held + others, 4.0 * moving, MOMENT_BYTES[train.optimizer] * moving, activations, available)
+
+
+def available_memory(device: torch.device, *, held: float) -> float:
+    """Bytes that a training on a device may take, `held` being what its model takes already."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(free + cached + held)
+    return float(psutil.virtual_memory().available + held)
+
+
+def model_bytes(model: nn.Module) -> float:
+    """Bytes of a module's parameters and buffers."""
+    tensors: Iterable[Tensor] = [*model.parameters(), *model.buffers()]
+    return float(sum(t.numel() * t.element_size() for t in tensors))
+
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+
+def measure_activations(
+    objective: Objective, batch: Batch, *, positions: int, autocast: Autocast
+) -> tuple[float, float]:
+    """Bytes that a forward pass of `positions` padded positions keeps for the backward one: all; with checkpointing.
+
+    Measured, not guessed: the batch is run once each way, what autograd saves is counted, and scaled. With gradient
+    checkpointing only what stands between layers is kept, and while the backward pass is in a layer, that layer's own.
+    """
+    scale = positions / batch.text.numel()
+    talker = objective.talker
+    objective.train()
+    talker.gradient_checkpointing_disable()
+    kept = _saved_bytes(objective, batch, autocast)
+    enable_checkpointing(talker)
+    between = _saved_bytes(objective, batch, autocast)
+    talker.gradient_checkpointing_disable()
+    return kept * scale, (between + kept * _largest_layer(talker.config, batch)) * scale
+
+
+def enable_checkpointing(talker: Any) -> None:
+    """Keep activations only between layers."""
+    # not reentrant: with adapters no input of a layer needs a gradient, and the reentrant kind then gives none
+    talker.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _largest_layer(config: Any, batch: Batch) -> float:
+    # the code predictor runs over all codebooks of each frame: its few layers weigh more than the talker's many
+    predictor = config.code_predictor_config
+    layer = batch.text.numel() * config.hidden_size
+    small = len(batch.predicted) * batch.frames.shape[1] * predictor.hidden_size
+    return max(layer, small) / (layer * config.num_hidden_layers + small * predictor.num_hidden_layers)
+
+
+def _saved_bytes(objective: nn.Module, batch: Batch, autocast: Autocast) -> float:
+    parameters = {p.untyped_storage().data_ptr() for p in objective.parameters()}
+    seen: dict[int, Tensor] = {}  # kept alive, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        address = tensor.untyped_storage().data_ptr()
+        if address not in parameters:
+            seen.setdefault(address, tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast():
+        objective(batch)
+    return float(sum(t.untyped_storage().nbytes() for t in seen.values()))

@@ -1,0 +1,71 @@
+"""The model in training as a voice that is heard now and then."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from pipelines.train.listening import (
+    Heard,
+    Judges,
+    Sentence,
+    fixed_sentences,
+    held_out_sentence,
+    listen,
+    load_judges,
+    untrained_sentences,
+)
+from pipelines.train.prepare import Prepared
+from pipelines.train.settings import Listen
+from voice.tts import TTS, Qwen3TTS
+
+
+class Ears:
+    """Lets the model speak as it is and judges it. The checkpoint would speak the same: its row is in the model."""
+
+    def __init__(
+        self,
+        tts: TTS,
+        judges: Judges,
+        sentences: list[Sentence],
+        untrained: list[Sentence],
+        audio: Path,
+        *,
+        takes: int,
+        accelerator: Accelerator,
+    ) -> None:
+        self.judges, self.audio = judges, audio
+        self._tts, self._sentences, self._untrained = tts, sentences, untrained
+        self._takes, self._accelerator = takes, accelerator
+
+    @classmethod
+    def of(
+        cls, prepared: Prepared, settings: Listen, processed: Path, audio: Path, *, voice: str, language: str,
+        accelerator: Accelerator,
+    ) -> "Ears":  # fmt: skip
+        """Load the judges for a prepared model."""
+        judges = load_judges(settings, processed, language=language, device=str(accelerator.device))
+        instructions = prepared.tts.model.tts_model_size != "0b6"  # that size ignores them
+        return cls(
+            Qwen3TTS.finetuned(prepared.tts, voice=voice, speaker=prepared.speaker),
+            judges,
+            [*fixed_sentences(language), held_out_sentence(processed, language=language)],
+            untrained_sentences(language, instructions=instructions) if settings.forgetting else [],
+            audio,
+            takes=settings.takes,
+            accelerator=accelerator,
+        )
+
+    def hear(self, step: int) -> Heard:
+        """The sentences that choose the checkpoint."""
+        return self._listen(self._sentences, self.audio, step, self._takes)
+
+    def hear_untrained(self, step: int) -> Heard | None:
+        """Tags and instructions that were not trained: what the voice may have forgotten."""
+        if not self._untrained:
+            return None
+        return self._listen(self._untrained, self.audio / "forgetting", step, takes=1)
+
+    def _listen(self, sentences: list[Sentence], folder: Path, step: int, takes: int) -> Heard:
+        with self._accelerator.autocast(), torch.random.fork_rng():
+            return listen(self._tts, sentences, self.judges, folder, step=step, takes=takes)

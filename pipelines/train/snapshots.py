@@ -1,0 +1,143 @@
+"""Where a training stands, on disk: the two newest states and the best weights, each written whole or not at all.
+
+    .cache/finetune/<voice>/<key>/step-000120/   weights.safetensors  optimizer.pt  history.json  digests.json
+                                  step-000100/   the one before, in case the newest is damaged
+                                  best/          weights of the best checkpoint heard, in the base's dtype
+                                  audio/         what was heard
+
+The key is a hash of everything that decides the result: base, data, recipe. What only decides how it is computed
+(memory, how often a state is written) is left out, so that a training that ran out of memory goes on with less.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from voice.publish import publish, remove
+
+log = logging.getLogger(__name__)
+
+CACHE = Path(".cache/finetune")
+KEPT_STATES = 2
+KEPT_RUNS = 2  # of one voice: this one and the one before, so that a look at other settings costs no finished hours
+WEIGHTS, OPTIMIZER, HISTORY, DIGESTS = "weights.safetensors", "optimizer.pt", "history.json", "digests.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state that was read back."""
+
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+    history: dict[str, Any]
+
+
+class Snapshots:
+    """The states of one training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, voice_folder: Path, key: str) -> "Snapshots":
+        """The states under `key`; those of the voice's oldest other settings are removed."""
+        folder = voice_folder / key
+        others = [p for p in voice_folder.glob("*") if p.is_dir() and p != folder]
+        for old in sorted(others, key=lambda p: p.stat().st_mtime, reverse=True)[KEPT_RUNS - 1 :]:
+            log.info("removed the unfinished training %s, the oldest of other settings", old)
+            remove(old)
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        return cls(folder)
+
+    @property
+    def audio(self) -> Path:
+        """The folder of what was heard."""
+        return self.folder / "audio"
+
+    def save(self, step: int, weights: Mapping[str, Tensor], state: dict[str, Any], history: dict[str, Any]) -> None:
+        """Write a state, flush it to the disk, then drop the ones that are too many."""
+        with publish(self.folder / f"step-{step:06}") as draft:
+            draft.mkdir()
+            save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, draft / WEIGHTS)
+            torch.save(state, draft / OPTIMIZER)
+            (draft / HISTORY).write_text(json.dumps(history), encoding="utf-8")
+            digests = {name: _digest(draft / name) for name in (WEIGHTS, OPTIMIZER, HISTORY)}
+            (draft / DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
+            for path in [*draft.iterdir(), draft]:
+                _flush(path)
+        _flush(self.folder)
+        for old in self._states()[KEPT_STATES:]:
+            remove(old)
+
+    def latest(self) -> Snapshot | None:
+        """The newest state that is whole, if there is one; damaged ones are named and passed over."""
+        for folder in self._states():
+            try:
+                return _read(folder)
+            except (OSError, ValueError, SafetensorError) as error:
+                log.warning("%s is damaged (%s); going back to the state before it", folder, error)
+        return None
+
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the weights that will be exported."""
+        with publish(self.folder / "best") as draft:
+            draft.mkdir()
+            save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, draft / WEIGHTS)
+            _flush(draft / WEIGHTS)
+
+    def best(self) -> dict[str, Tensor]:
+        """The weights that `save_best` wrote last."""
+        return load_file(self.folder / "best" / WEIGHTS)
+
+    def discard(self) -> None:
+        """Remove everything: the training is finished and exported."""
+        remove(self.folder)
+
+    def bytes(self) -> int:
+        """What lies on the disk."""
+        return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file())
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+def _read(folder: Path) -> Snapshot:
+    for name, digest in json.loads((folder / DIGESTS).read_text(encoding="utf-8")).items():
+        if _digest(folder / name) != digest:
+            raise ValueError(f"{name} has changed")
+    return Snapshot(
+        load_file(folder / WEIGHTS),
+        torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True),
+        json.loads((folder / HISTORY).read_text(encoding="utf-8")),
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_audio(snapshots: Snapshots, out: Path) -> None:
+    """Copy what was heard beside the report."""
+    if snapshots.audio.is_dir():
+        shutil.copytree(snapshots.audio, out, dirs_exist_ok=True)

@@ -1,0 +1,177 @@
+"""What is said during a training, who hears it, and what follows from it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipelines.data.record import words
+from pipelines.train.listening import (
+    SENTENCES,
+    Heard,
+    Judges,
+    Sentence,
+    Take,
+    best,
+    fixed_sentences,
+    listen,
+    load_judges,
+    tired,
+    untrained_sentences,
+)
+from tests.pipelines.train.voices import FULL, LISTEN, Voice
+from tests.sounds import speechlike
+from voice.audio import Waveform, read_waveform
+from voice.text import LANGUAGES, same_text_key
+from voice.tts import Request, Speech
+
+
+def heard(step: int, sim: float, wer: float = 0.0, *, runaway: bool = False) -> Heard:
+    return Heard(step, (Take(step, "en_1", "en", 0, "a b", "a b", wer, sim, 1.0, runaway, 2.0, "x.flac"),))
+
+
+def test_a_later_checkpoint_is_kept_only_if_it_is_heard_to_be_better():
+    listenings = [heard(0, 0.9), heard(5, 0.60), heard(10, 0.605), heard(15, 0.65), heard(20, 0.65)]
+    chosen = best(listenings, min_gain=0.01)
+    assert chosen is not None
+    assert chosen.step == 15  # not step 0, which was before the training; not 20, which is only as good
+
+
+def test_word_errors_weigh_as_much_as_similarity_and_babble_only_once():
+    assert heard(5, 0.7, wer=0.2).score == pytest.approx(0.5)
+    assert heard(5, 0.7, wer=9.0).score == pytest.approx(-0.3)
+
+
+def test_a_training_stops_after_listenings_without_anything_better():
+    listenings = [heard(0, 0.5), heard(5, 0.8), heard(10, 0.7), heard(15, 0.7)]
+    assert tired(listenings, min_gain=0.01, patience=2)
+    assert not tired(listenings, min_gain=0.01, patience=3)
+    assert not tired(listenings, min_gain=0.01, patience=None)
+    assert not tired([heard(0, 0.5)], min_gain=0.01, patience=1)
+
+
+def test_every_language_has_three_sentences_that_nobody_records_or_is_tested_on():
+    texts = yaml.safe_load(SENTENCES.read_text(encoding="utf-8"))
+    assert set(texts) == set(LANGUAGES) - {"auto"}
+    prompts = Path(words.__file__).parent.parent / "prompts"
+    elsewhere = [line for path in prompts.glob("*.txt") for line in path.read_text(encoding="utf-8").splitlines()]
+    elsewhere += Path("pipelines/eval/texts/en.txt").read_text(encoding="utf-8").splitlines()
+    known = {same_text_key(line) for line in elsewhere}
+    for language, sentences in texts.items():
+        assert len(sentences) == 3
+        assert [s.text for s in fixed_sentences(language)] == sentences
+        assert not known & {same_text_key(s) for s in sentences}
+
+
+def test_other_languages_and_instructions_are_what_was_not_trained():
+    asked = untrained_sentences("en", instructions=True)
+    assert {s.language for s in asked} == set(LANGUAGES) - {"auto"}
+    assert [s.id for s in asked if s.instruct] == ["instruct"]
+    assert not [s for s in untrained_sentences("en", instructions=False) if s.instruct or s.language == "en"]
+
+
+class Parrot:
+    """Says everything in two seconds, and never ends what contains `never`."""
+
+    voice = "me"
+
+    def __init__(self, waveform: Waveform) -> None:
+        self._waveform = waveform
+
+    def batch(self, requests: Sequence[Request]) -> list[Speech]:
+        return [Speech(self._waveform, runaway="never" in r.text) for r in requests]
+
+    def stream(self, request: Request):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+
+class Hears:
+    """Hears the same words in everything."""
+
+    name, copies = "hears", False
+
+    def transcribe(self, waveform: Waveform) -> str:
+        return "one two three"
+
+
+class Level:
+    """Tells voices apart by their loudness."""
+
+    name = "level"
+
+    def embed(self, waveform: Waveform) -> np.ndarray:
+        angle = 10 * float(np.sqrt(np.mean(waveform**2)))
+        return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
+def test_what_is_said_is_judged_against_the_text_the_owner_and_the_owners_pace(tmp_path: Path):
+    owner = speechlike(2.0)
+    judges = Judges(Hears(), Level(), "en", [Level().embed(owner)], characters_per_second=10.0)
+    sentences = [Sentence("a", "One two four", "en"), Sentence("b", "never ends", "en"), Sentence("c", "Eins", "de")]
+    result = listen(Parrot(owner), sentences, judges, tmp_path, step=7, takes=2)
+    assert [(t.sentence, t.take) for t in result.takes] == [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 0), ("c", 1)]
+    a, b, c = result.takes[::2]
+    assert a.wer == pytest.approx(1 / 3)
+    assert a.sim == pytest.approx(1.0)
+    assert a.pace == pytest.approx(12 / 2.0 / 10.0)
+    assert (b.wer, b.runaway, b.transcript) == (1.0, True, "one two three")
+    assert np.isnan(c.wer)
+    assert c.transcript == ""  # not listened for
+    assert len(read_waveform(tmp_path / a.audio)) == len(owner)
+    assert result.runaways == pytest.approx(1 / 3)
+
+
+def test_the_judges_hear_training_clips_only(voice: Voice):
+    for held_out in ("c4", "c5"):
+        (voice.folders.processed / "wavs" / f"{held_out}.wav").unlink()
+    judges = load_judges(LISTEN, voice.folders.processed, language="en", device="cpu")
+    assert len(judges.owner) == 4
+    assert judges.characters_per_second == pytest.approx(14 / 1.2, rel=0.01)
+
+
+@pytest.fixture
+def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    judges = Judges(Hears(), Level(), "en", [Level().embed(speechlike(1.0))], characters_per_second=12.0)
+    monkeypatch.setattr("pipelines.train.ears.load_judges", lambda *_, **__: judges)
+
+
+@pytest.mark.usefixtures("quick_judges")
+def test_a_training_is_heard_before_it_and_after_each_epoch_and_keeps_what_was_best(voice: Voice, tmp_path: Path):
+    result = voice.train(replace(FULL, listen=LISTEN), tmp_path / "out")
+    assert [h.step for h in result.history.heard] == [0, 2, 4]
+    assert [t.sentence for t in result.history.heard[0].takes] == ["en_1", "en_2", "en_3", "held_out"]
+    assert result.summary["chosen_step"] in (2, 4)
+    assert [h.step for h in result.history.forgetting] == [0, result.summary["chosen_step"]]
+    for take in result.history.heard[-1].takes:
+        assert (result.snapshots.audio / take.audio).is_file()
+
+
+@pytest.mark.usefixtures("quick_judges")
+def test_the_exported_weights_are_those_of_the_best_checkpoint(
+    voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from safetensors.torch import load_file
+
+    from pipelines.train.ears import Ears
+
+    listen_once = replace(FULL, epochs=3, listen=replace(LISTEN, forgetting=False))
+    sims = {0: 0.5, 2: 0.9, 4: 0.7, 6: 0.8}
+    kept = {}
+
+    def hear(self: Ears, step: int) -> Heard:
+        talker = self._tts._model.model.talker
+        kept[step] = talker.codec_head.weight.detach().clone()
+        return heard(step, sims[step])
+
+    monkeypatch.setattr(Ears, "hear", hear)
+    result = voice.train(listen_once, tmp_path / "out")
+    assert result.summary["chosen_step"] == 2
+    exported = load_file(tmp_path / "out" / "model.safetensors")["talker.codec_head.weight"]
+    assert (exported == kept[2]).all()
+    assert not (exported == kept[6]).all()
+
+    stopped = voice.train(replace(listen_once, seed=1, listen=replace(listen_once.listen, patience=1)), tmp_path / "b")
+    assert stopped.summary["steps"] == 4

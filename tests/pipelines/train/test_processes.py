@@ -1,0 +1,87 @@
+"""Processes of their own: killed ones, and two at once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.pipelines.train.voices import write_codes, write_processed
+
+PROJECT = Path(__file__).resolve().parents[3]
+RECIPE = [
+    "voice=me", "model=tiny", "train.listen=null", "train.epochs=6", "train.batch_size=2", "train.lr=1e-3",
+    "train.checkpoint_every=1",
+]  # fmt: skip
+pytestmark = pytest.mark.slow
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines.train.finetune", *RECIPE, *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+
+
+def project(folder: Path) -> Path:
+    write_codes(folder / "data/codes/me", clips=10)
+    write_processed(folder / "data/processed/me")
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "models/me/finetuned/model.safetensors")
+
+
+def finish(folder: Path, *words: str) -> None:
+    result = subprocess.run(command(*words), cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_killed_at_ten_random_moments_the_training_ends_as_if_it_had_not_been(tmp_path: Path):
+    whole, killed = project(tmp_path / "whole"), project(tmp_path / "killed")
+    finish(whole)
+    moments = random.Random(0)
+    kills = 0
+    while kills < 10:
+        running = subprocess.Popen(command(), cwd=killed, env=environment(), stderr=subprocess.DEVNULL)
+        states = killed / ".cache/finetune/me"
+        before = max((p.name for p in states.glob("*/step-*")), default="")
+        # from the first state of this run on, at a moment that falls into an update or into the writing of a state
+        while running.poll() is None and max((p.name for p in states.glob("*/step-*")), default="") <= before:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.15))
+        if running.poll() is not None:
+            break  # it came to its end before the tenth kill
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        assert not (killed / "models/me/finetuned").exists()
+        kills += 1
+    finish(killed)
+    assert kills >= 5
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(killed)[name], tensor, rtol=0, atol=0)
+
+
+def test_two_processes_are_one_with_the_same_batch(tmp_path: Path):
+    one, two = project(tmp_path / "one"), project(tmp_path / "two")
+    words = ["train.batch_size=4", "train.epochs=1", "train.tag_probability=1.0"]
+    finish(one, *words)
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "pipelines.train.finetune"]
+    result = subprocess.run(
+        [sys.executable, "-m", *launch, *RECIPE, *words],
+        cwd=two, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for name, tensor in weights(one).items():
+        if tensor.is_floating_point():
+            distance = (weights(two)[name] - tensor).norm() / tensor.norm().clamp(min=1e-12)
+            assert distance < 1e-6, name
