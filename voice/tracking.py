@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-logging.getLogger("alembic").setLevel(logging.WARNING)
+for noisy in ("alembic", "mlflow.store.db.utils"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # SQLAlchemy and pandas deprecations inside mlflow 3.17
     from mlflow import MlflowClient

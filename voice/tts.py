@@ -115,7 +115,8 @@ class Qwen3TTS:
         """Load a voice pack, of either kind."""
         card = VoiceCard.read(folder)
         device = device or checkpoint.default_device()
-        model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device))
+        cloning = card.kind is Kind.ZERO_SHOT
+        model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device), cloning=cloning)
         if card.kind is Kind.FINETUNED and card.speaker:
             return cls.finetuned(model, voice=card.name, speaker=card.speaker)
         return cls.zero_shot(model, Reference.read(folder), voice=card.name, in_context=True)

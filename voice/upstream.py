@@ -33,6 +33,11 @@ with _silenced(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from qwen_tts import Qwen3TTSModel, Qwen3TTSTokenizer
     from qwen_tts.core.models import Qwen3TTSConfig, Qwen3TTSForConditionalGeneration, Qwen3TTSProcessor
+    from qwen_tts.core.models.configuration_qwen3_tts import Qwen3TTSSpeakerEncoderConfig, Qwen3TTSTalkerConfig
+    from qwen_tts.core.models.modeling_qwen3_tts import (
+        Qwen3TTSSpeakerEncoder,
+        Qwen3TTSTalkerForConditionalGeneration,
+    )
     from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Config
     from qwen_tts.core.tokenizer_12hz.modeling_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Model
     from transformers.utils import logging as transformers_logging
@@ -46,6 +51,10 @@ __all__ = [
     "Qwen3TTSForConditionalGeneration",
     "Qwen3TTSModel",
     "Qwen3TTSProcessor",
+    "Qwen3TTSSpeakerEncoder",
+    "Qwen3TTSSpeakerEncoderConfig",
+    "Qwen3TTSTalkerConfig",
+    "Qwen3TTSTalkerForConditionalGeneration",
     "Qwen3TTSTokenizer",
     "Qwen3TTSTokenizerV2Config",
     "Qwen3TTSTokenizerV2Model",

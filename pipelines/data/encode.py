@@ -19,7 +19,6 @@ from pipelines.model import Model
 from voice import checkpoint
 from voice.audio import SAMPLE_RATE, Waveform, read_waveform
 from voice.codec import Codec
-from voice.errors import InputError
 from voice.manifest import Utterance, read_metadata
 from voice.publish import publish
 from voice.stage import output_root, stage
@@ -72,9 +71,7 @@ def main(config: Encode) -> None:
     language_name(config.language)  # refuse a wrong code before the work
     device = checkpoint.default_device()
     base = checkpoint.resolve(config.model.source, config.model.revision)
-    model = checkpoint.load(base.path, device=device, dtype=torch.float32).model
-    if model.speaker_encoder is None:
-        raise InputError(f"{base.path} has no speaker encoder. Use a Base model in conf/model/.")
+    model = checkpoint.load(base.path, device=device, dtype=torch.float32, cloning=True).model
     codec = Codec(base.path, device=device)
     train = read_metadata(processed / "metadata_train.csv")
     held_out = read_metadata(processed / "metadata_eval.csv")

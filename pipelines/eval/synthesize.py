@@ -87,7 +87,7 @@ def load_system(config: Synthesize, system: System, processed: Path, finetuned: 
         return Qwen3TTS.from_pack(finetuned)
     device = checkpoint.default_device()
     base = checkpoint.resolve(config.model.source, config.model.revision)
-    model = checkpoint.load(base.path, device=device, dtype=checkpoint.inference_dtype(device))
+    model = checkpoint.load(base.path, device=device, dtype=checkpoint.inference_dtype(device), cloning=True)
     in_context = system is System.ZERO_SHOT
     return Qwen3TTS.zero_shot(model, Reference.read(processed), voice=config.voice, in_context=in_context)
 

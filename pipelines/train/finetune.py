@@ -34,13 +34,13 @@ from pipelines.train.prepare import Prepared, fit_memory, prepare
 from pipelines.train.run import History, Stopped, Training
 from pipelines.train.settings import Train
 from pipelines.train.snapshots import CACHE, Snapshots, copy_audio
+from pipelines.train.speakers import speaker_name
 from voice import checkpoint
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.publish import publish
 from voice.stage import output_root, stage
 from voice.table import write_table
-from voice.tracking import Store
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +100,12 @@ def train_voice(
 
     Raises InputError for what a person can put right, and Stopped after a signal; the state is then on the disk.
     """
+    speaker_name(config.voice)  # what can be seen at once comes before a model is fetched
+    reference = Reference.read(folders.processed)
     prepared = prepare(config.voice, config.model, config.train, folders.codes, accelerator)
     budget = fit_memory(prepared, accelerator)
     log.info("memory: %s", budget)
     budget.require_fit()
-    reference = Reference.read(folders.processed)
     snapshots = Snapshots.open(folders.cache, _key(config, prepared.base, folders.codes))
     ears = _ears(config, prepared, folders, snapshots.audio, accelerator)
     training = Training(prepared.trainer, prepared.train, snapshots, ears, accelerator)
@@ -232,7 +233,7 @@ def _finetune(config: Finetune, accelerator: Accelerator) -> None:
         recorder: Recorder = Silent()
         draft = Path()
         if accelerator.is_main_process:
-            recorder = stack.enter_context(Live(Store(Path()), tags={"voice": voice, "stage": "finetune"}))
+            recorder = stack.enter_context(Live(Path(), tags={"voice": voice, "stage": "finetune"}))
             draft = stack.enter_context(publish(root / "models" / voice / "finetuned"))
         try:
             result = train_voice(config, Folders.of(voice), draft, accelerator=accelerator, recorder=recorder)

@@ -48,8 +48,8 @@ class Silent:
 class Live:
     """Writes to an MLflow run, the same one after a resume. A store that fails costs curves, never the training."""
 
-    def __init__(self, store: Store, *, tags: Mapping[str, str]) -> None:
-        self._store, self._tags, self._run_id = store, tags, ""
+    def __init__(self, project: Path, *, tags: Mapping[str, str]) -> None:
+        self._project, self._tags, self._run_id = project, tags, ""
         self._pending: list[tuple[int, Mapping[str, float]]] = []
 
     def __enter__(self) -> "Live":
@@ -61,7 +61,8 @@ class Live:
             self._store.finish(self._run_id, "FINISHED" if kind is None else "KILLED")
 
     def open(self, run_id: str) -> str:
-        """Go on with a run that is in this store, else start one."""
+        """Go on with a run that is in the project's store, else start one."""
+        self._store = Store(self._project)
         self._run_id = run_id if run_id and self._store.has(run_id) else self._store.start("finetune", self._tags)
         return self._run_id
 

@@ -56,6 +56,8 @@ def prepare(voice: str, model: Model, train: Train, codes: Path, accelerator: Ac
     if not model.stock:
         train = replace(train, max_first_loss=None)
     speaker = speaker_name(voice)
+    if not codes.is_dir():
+        raise InputError(f"{codes} is missing. Run `dvc repro encode`.")
     base = checkpoint.resolve(model.source, model.revision)
     device = accelerator.device
     _require_loadable(base.path, device)
@@ -85,8 +87,6 @@ def _require_loadable(folder: Path, device: torch.device) -> None:
 
 def _read_material(codes: Path, tts: Qwen3TTSModel) -> Material:
     vocabulary = Vocabulary.of(tts.model.config)
-    if not codes.is_dir():
-        raise InputError(f"{codes} is missing. Run `dvc repro encode`.")
     sides = load_from_disk(codes)
     size = tts.model.talker.config.code_predictor_config.vocab_size
     train, held_out = (

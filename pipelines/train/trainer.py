@@ -82,7 +82,7 @@ class Trainer:
         """Train on the next batch. Raises InputError if the loss is not plausible; the weights are then as before."""
         started = time.perf_counter()
         epoch, position = divmod(self.step, self.per_epoch)
-        batch = self._draws(epoch)[position]
+        batch = self.draws(epoch)[position]
         targets = sum(len(self._material.train[d.index].codes) + 1 for d in batch)
         frames = sum(self._predicted(self._material.train[d.index]) for d in batch)
         torch.manual_seed(self._noise_seed())
@@ -122,7 +122,8 @@ class Trainer:
         means = self._means(sums, targets=frames + len(clips), frames=frames)
         return Step(EVAL, math.ceil(self.step / self.per_epoch), self.step, *means)
 
-    def _draws(self, epoch: int) -> list[list[Draw]]:
+    def draws(self, epoch: int) -> list[list[Draw]]:
+        """The batches of an epoch, in order."""
         if self._order is None or self._order[0] != epoch:
             drawn = draw_epoch(
                 self._lengths,
@@ -165,7 +166,7 @@ class Trainer:
 
     def largest_forward(self) -> int:
         """Padded positions of the largest forward pass of the first epoch."""
-        chosen = [c for batch in self._draws(0) for c in self._share(batch)]
+        chosen = [c for batch in self.draws(0) for c in self._share(batch)]
         return max(len(c) * self._lengths[c[0].index] for c in chosen)
 
     def probe(self, *, positions: int) -> Batch:

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.data import preprocess, segment, split
 from pipelines.eval import synthesize
-from pipelines.train import finetune
+from pipelines.train import adapter, finetune
 from serving import package
 from voice.stage import CONF
 
@@ -58,6 +58,8 @@ def test_a_wrong_key_type_or_choice_is_named(
         (split.main, ["voice=nobody"], "Run `dvc repro curate`"),
         (finetune.main, ["voice=nobody"], "Run `dvc repro split`"),
         (finetune.main, ["voice='no body'"], "cannot be a speaker's name"),
+        (finetune.main, ["voice=nobody", "preflight=true"], "data/codes/nobody is missing. Run `dvc repro encode`"),
+        (adapter.main, ["adapter=nothing", "out=here"], "nothing: is not an adapter"),
         (synthesize.main, ["voice=nobody", "system=magic"], "magic"),
         (package.main, ["voice=nobody"], "Run `dvc repro compare`"),
     ],

@@ -136,6 +136,7 @@ def test_the_judges_hear_training_clips_only(voice: Voice):
 def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     judges = Judges(Hears(), Level(), "en", [Level().embed(speechlike(1.0))], characters_per_second=12.0)
     monkeypatch.setattr("pipelines.train.ears.load_judges", lambda *_, **__: judges)
+    monkeypatch.setattr("voice.tts.frame_budget", lambda text: 8)
 
 
 @pytest.mark.usefixtures("quick_judges")

@@ -30,7 +30,7 @@ def test_curves_and_what_was_heard_can_be_followed(tmp_path: Path):
     (audio / "step-000001").mkdir(parents=True)
     (audio / "step-000001" / "en_1_0.flac").write_bytes(b"fLaC")
     take = Take(1, "en_1", "en", 0, "a", "a", 0.25, 0.75, 1.5, False, 2.0, "step-000001/en_1_0.flac")
-    with Live(Store(tmp_path), tags={"voice": "me"}) as live:
+    with Live(tmp_path, tags={"voice": "me"}) as live:
         run_id = live.open("")
         live.step(step(0, side=EVAL))
         live.step(step(1))
@@ -47,29 +47,26 @@ def test_curves_and_what_was_heard_can_be_followed(tmp_path: Path):
 
 
 def test_a_resumed_training_goes_on_in_its_run_and_a_failed_one_is_marked(tmp_path: Path):
-    store = Store(tmp_path)
-    with pytest.raises(KeyboardInterrupt), Live(store, tags={}) as live:
+    with pytest.raises(KeyboardInterrupt), Live(tmp_path, tags={}) as live:
         first = live.open("")
         raise KeyboardInterrupt
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert client.get_run(first).info.status == "KILLED"
-    with Live(store, tags={}) as live:
+    with Live(tmp_path, tags={}) as live:
         assert live.open(first) == first
     assert client.get_run(first).info.status == "FINISHED"
-    with Live(store, tags={}) as live:
+    with Live(tmp_path, tags={}) as live:
         assert live.open("of another store") not in ("of another store", first)
 
 
 def test_a_store_that_fails_costs_curves_and_not_the_training(
     voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    store = Store(tmp_path)
-
     def locked(*_: object) -> None:
         raise MlflowException("database is locked")
 
-    monkeypatch.setattr(store, "log_metrics", locked)
-    with Live(store, tags={}) as live:
+    monkeypatch.setattr(Store, "log_metrics", locked)
+    with Live(tmp_path, tags={}) as live:
         voice.train(FULL, tmp_path / "out", recorder=live)
     assert (tmp_path / "out" / "voice.json").is_file()
     assert "database is locked" in caplog.text
