@@ -2,6 +2,7 @@
 
 python -m benchmarks.train                      # the reduced shape; minutes on a CPU
 python -m benchmarks.train --shape 0.6b         # published size, random weights: for a CUDA device
+python -m benchmarks.train --shape 0.6b --budgets  # what it would need there; computed on a CPU
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,13 @@ from accelerate import Accelerator
 
 from benchmarks.shapes import CODE_GROUPS, CODEBOOK_SIZE, SHAPES, build_talker
 from benchmarks.upstream import UpstreamTrainer
-from pipelines.train.budget import available_memory, compute_budget, enable_checkpointing, measure_activations
+from pipelines.train.budget import (
+    Budget,
+    available_memory,
+    compute_budget,
+    enable_checkpointing,
+    measure_activations,
+)
 from pipelines.train.dataset import Example
 from pipelines.train.lora import add_adapters
 from pipelines.train.parts import set_trainable
@@ -80,13 +88,13 @@ def vocabulary(config: Any) -> Vocabulary:
     return Vocabulary(5, 6, 7, config.codec_eos_token_id, ids, config.codec_language_id, CODE_GROUPS)
 
 
-def ours(shape: str, train: Train, device: str) -> tuple[Callable[[], int], float]:
-    """An update of ours, which returns its clips' positions, and the bytes that the budget expects."""
+def trainer_and_budget(shape: str, train: Train, device: str, *, as_cuda: bool) -> tuple[Trainer, Budget]:
+    """A trainer of ours, and what it needs: with `as_cuda` what a CUDA device would need, bf16 autocast included."""
     accelerator = Accelerator(mixed_precision="bf16" if device == "cuda" else "no", cpu=device == "cpu")
     talker = build_talker(shape, device=device, dtype=torch.float32)
     if train.lora:
         add_adapters(talker, train.lora)
-    set_trainable(talker, train.rates, train.lora, frozen_dtype=torch.bfloat16 if device == "cuda" else torch.float32)
+    set_trainable(talker, train.rates, train.lora, frozen_dtype=torch.bfloat16 if as_cuda else torch.float32)
     speaker = torch.zeros(talker.config.hidden_size)
     material = Material(clips(), clips()[:1], vocabulary(talker.config), speaker)
     trainer = Trainer(talker, material, train, accelerator)
@@ -94,17 +102,20 @@ def ours(shape: str, train: Train, device: str) -> tuple[Callable[[], int], floa
         trainer.objective,
         trainer.probe(positions=256).to(accelerator.device),
         positions=trainer.largest_forward(),
-        autocast=accelerator.autocast,
+        autocast=partial(torch.autocast, device, torch.bfloat16, enabled=as_cuda),
     )
     on = train.gradient_checkpointing is Checkpointing.always
     if on:
         enable_checkpointing(talker)
-    budget = compute_budget(
-        talker, train, activations=checkpointed if on else kept, others=0.0,
-        available=available_memory(accelerator.device, held=0.0),
-    )  # fmt: skip
+    available = available_memory(accelerator.device, held=0.0)
+    activations = checkpointed if on else kept
+    return trainer, compute_budget(talker, train, activations=activations, others=0.0, available=available)
 
-    lengths = [e.positions for e in material.train]
+
+def ours(shape: str, train: Train, device: str) -> tuple[Callable[[], int], float]:
+    """An update of ours, which returns its clips' positions, and the bytes that the budget expects."""
+    trainer, budget = trainer_and_budget(shape, train, device, as_cuda=device == "cuda")
+    lengths = [e.positions for e in clips()]
 
     def run() -> int:
         epoch, position = divmod(trainer.step, trainer.per_epoch)
@@ -163,7 +174,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", help="one case only, in this process; prints JSON")
+    parser.add_argument("--budgets", action="store_true", help="only what each case would need on a CUDA device")
     options = parser.parse_args()
+    if options.budgets and options.case:
+        _, needed = trainer_and_budget(options.shape, OURS[options.case], "cpu", as_cuda=True)
+        print(f"{options.shape}, {options.case}: {str(needed).replace(' of ', ', free here ')}")
+        return
+    if options.budgets:
+        for case in OURS:  # a process each: the next one starts with all the memory
+            subprocess.run([sys.executable, "-m", "benchmarks.train", *sys.argv[1:], "--case", case], check=False)
+        return
     if options.case:
         print(json.dumps(measure(options.case, options.shape, options.steps)))
         return
