@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+from torch import nn
+from transformers.modeling_utils import no_init_weights
 
 from voice.upstream import Qwen3TTSTalkerConfig, Qwen3TTSTalkerForConditionalGeneration
 
@@ -45,5 +47,11 @@ def build_talker(shape: str, *, device: str, dtype: torch.dtype) -> Any:
     config = talker_config(shape)
     config._attn_implementation = config.code_predictor_config._attn_implementation = "sdpa"
     torch.manual_seed(0)
-    with torch.device(device):
-        return Qwen3TTSTalkerForConditionalGeneration(config).to(dtype)
+    with torch.device(device), no_init_weights():  # once, below: each of the library's layers would do so twice
+        talker = Qwen3TTSTalkerForConditionalGeneration(config)
+    for parameter in talker.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.02)
+        else:
+            nn.init.ones_(parameter)
+    return talker.to(dtype)

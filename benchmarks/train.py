@@ -42,7 +42,7 @@ FULL = Train(
     lora=None,
     rates=Rates(text_embedding=0, text_projection=1, codec_embedding=0, layers=1, codec_head=1, code_predictor=0.1),
     lr=2e-6, schedule=Schedule.cosine, warmup_share=0.1, optimizer=Optimizer.adamw, weight_decay=0.01, epochs=1_000,
-    batch_size=BATCH, max_positions=4_096, clip_norm=1.0, tag_probability=0.5, predictor_share=1.0,
+    batch_size=BATCH, max_positions=4_096, clip_norm=1.0, tag_probability=0.5, predictor_share=0.25,
     gradient_checkpointing=Checkpointing.never, max_first_loss=None, listen=None, checkpoint_every=1_000, seed=0,
 )  # fmt: skip
 LORA = replace(
@@ -52,7 +52,7 @@ LORA = replace(
 )
 OURS = {
     "ours, full": FULL,
-    "ours, full, a quarter of the predictor's frames": replace(FULL, predictor_share=0.25),
+    "ours, full, all of the predictor's frames": replace(FULL, predictor_share=1.0),
     "ours, full, predictor frozen": replace(FULL, rates=replace(FULL.rates, code_predictor=0)),
     "ours, full, checkpointing": replace(FULL, gradient_checkpointing=Checkpointing.always),
     "ours, full, 8-bit, checkpointing": replace(
@@ -98,9 +98,10 @@ def trainer_and_budget(shape: str, train: Train, device: str, *, as_cuda: bool) 
     speaker = torch.zeros(talker.config.hidden_size)
     material = Material(clips(), clips()[:1], vocabulary(talker.config), speaker)
     trainer = Trainer(talker, material, train, accelerator)
+    small, large = (probe.to(accelerator.device) for probe in trainer.probes())
     kept, checkpointed = measure_activations(
         trainer.objective,
-        trainer.probe(positions=256).to(accelerator.device),
+        (small, large),
         positions=trainer.largest_forward(),
         autocast=partial(torch.autocast, device, torch.bfloat16, enabled=as_cuda),
     )

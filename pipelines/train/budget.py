@@ -15,9 +15,9 @@ from pipelines.train.settings import Optimizer, Train
 from voice.errors import InputError
 
 MOMENT_BYTES = {Optimizer.adamw: 8.0, Optimizer.adamw_8bit: 2.1}  # two moments a weight; 8-bit with block scales
-# What comes on top of the parts counted here: kernels' work space, the backward pass's own tensors, fragmentation.
-# Set from benchmarks/train.py, which prints the budget beside the peak that was measured.
-OVERHEAD = 1.15
+# What comes on top of what is counted: the backward pass's own tensors and fragmentation, beside the activations; work
+# space of kernels. benchmarks/train.py prints the budget beside the peak that was measured.
+OVERHEAD, WORK_SPACE = 1.25, 0.5e9
 GB = 1e9
 
 
@@ -34,11 +34,12 @@ class Budget:
     @property
     def total(self) -> float:
         """The peak to expect."""
-        return (self.weights + self.gradients + self.moments + self.activations) * OVERHEAD
+        return self.weights + self.gradients + self.moments + self.activations * OVERHEAD + WORK_SPACE
 
     def __str__(self) -> str:
         parts = f"weights {self.weights / GB:.2f} + gradients {self.gradients / GB:.2f} + moments "
-        parts += f"{self.moments / GB:.2f} + activations {self.activations / GB:.2f}, plus {OVERHEAD - 1:.0%}"
+        parts += f"{self.moments / GB:.2f} + activations {self.activations * OVERHEAD / GB:.2f} + work space "
+        parts += f"{WORK_SPACE / GB:.2f}"
         return f"needs {self.total / GB:.2f} GB of {self.available / GB:.2f} GB ({parts})"
 
     def require_fit(self) -> None:
@@ -81,22 +82,28 @@ Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def measure_activations(
-    objective: Objective, batch: Batch, *, positions: int, autocast: Autocast
+    objective: Objective, probes: tuple[Batch, Batch], *, positions: int, autocast: Autocast
 ) -> tuple[float, float]:
     """Bytes that a forward pass of `positions` padded positions keeps for the backward one: all; with checkpointing.
 
-    Measured, not guessed: the batch is run once each way, what autograd saves is counted, and scaled. With gradient
-    checkpointing only what stands between layers is kept, and while the backward pass is in a layer, that layer's own.
+    Measured, not guessed: two batches of different sizes are run each way, and what autograd saves is counted. Two,
+    because under autocast a part does not grow with the batch: the weights' copies in bf16. With gradient checkpointing
+    only what stands between layers is kept, and while the backward pass is in a layer, that layer's own.
     """
-    scale = positions / batch.text.numel()
     talker = objective.talker
     objective.train()
     talker.gradient_checkpointing_disable()
-    kept = _saved_bytes(objective, batch, autocast)
+    kept = _grow([_saved_bytes(objective, p, autocast) for p in probes], probes, positions)
     enable_checkpointing(talker)
-    between = _saved_bytes(objective, batch, autocast)
+    between = _grow([_saved_bytes(objective, p, autocast) for p in probes], probes, positions)
     talker.gradient_checkpointing_disable()
-    return kept * scale, (between + kept * _largest_layer(talker.config, batch)) * scale
+    return kept, between + kept * _largest_layer(talker.config, probes[1])
+
+
+def _grow(sizes: list[float], probes: tuple[Batch, Batch], positions: int) -> float:
+    small, large = (p.text.numel() for p in probes)
+    slope = (sizes[1] - sizes[0]) / (large - small)
+    return sizes[1] + slope * (positions - large)
 
 
 def enable_checkpointing(talker: Any) -> None:

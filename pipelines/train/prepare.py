@@ -34,7 +34,6 @@ from voice.upstream import Qwen3TTSModel
 
 log = logging.getLogger(__name__)
 
-PROBE_POSITIONS = 256  # enough to measure activations on; a second or two where a CPU trains 0.6B
 FEWEST_CLIPS = 2
 
 
@@ -104,9 +103,9 @@ def _read_material(codes: Path, tts: Qwen3TTSModel) -> Material:
 def fit_memory(prepared: Prepared, accelerator: Accelerator) -> Budget:
     """Compute the budget and decide on gradient checkpointing. The caller asks the budget whether it fits."""
     trainer, train, talker = prepared.trainer, prepared.train, prepared.tts.model.talker
-    probe = trainer.probe(positions=PROBE_POSITIONS).to(accelerator.device)
+    small, large = (probe.to(accelerator.device) for probe in trainer.probes())
     kept, checkpointed = measure_activations(
-        trainer.objective, probe, positions=trainer.largest_forward(), autocast=accelerator.autocast
+        trainer.objective, (small, large), positions=trainer.largest_forward(), autocast=accelerator.autocast
     )
     held = _whole_bytes(prepared.tts)
     available = available_memory(accelerator.device, held=held)

@@ -25,6 +25,7 @@ from pipelines.train.settings import Train
 from voice.errors import InputError
 from voice.tts import Layout
 
+PROBE_CLIPS = 4
 SAMPLED_MATRICES, SAMPLED_WEIGHTS = 24, 4_096  # what update_ratio is measured on: matrices, and weights of each
 
 
@@ -169,12 +170,13 @@ class Trainer:
         chosen = [c for batch in self.draws(0) for c in self._share(batch)]
         return max(len(c) * self._lengths[c[0].index] for c in chosen)
 
-    def probe(self, *, positions: int) -> Batch:
-        """A batch of the shortest clips of about so many positions, as an update would see them."""
+    def probes(self) -> tuple[Batch, Batch]:
+        """The shortest clip, and it with the next few: small batches as an update would see them."""
         order = sorted(range(len(self._lengths)), key=self._lengths.__getitem__)
-        count = max(1, positions // max(1, self._lengths[order[len(order) // 2]]))
-        draws = [Draw(i, tagged=True) for i in order[:count]]
-        return self._collate(self._material.train, draws, predicted=[self._choose_frames(d) for d in draws])
+        draws = [Draw(i, tagged=True) for i in order[:PROBE_CLIPS]]
+        frames = [self._choose_frames(d) for d in draws]
+        small, large = (self._collate(self._material.train, draws[:n], predicted=frames[:n]) for n in (1, len(draws)))
+        return small, large
 
     def _noise_seed(self) -> int:
         key = [self._train.seed, self.step, self._accelerator.process_index]
