@@ -81,7 +81,8 @@ def compare(scores: dict[str, list[dict[str, str]]], settings: Eval) -> tuple[di
         for system in (System.FINETUNED, System.ZERO_SHOT_EMBEDDING)
     }
     tuned = differences[System.FINETUNED]
-    decision = decide(tuned["sim"], tuned["wer"], wer_margin=settings.wer_margin)
+    sentences = len(by_sentence(baseline, "sim"))
+    decision = decide(tuned["sim"], tuned["wer"], sentences=sentences, wer_margin=settings.wer_margin)
     metrics = {
         "systems": systems,
         "difference_to_zero_shot": {
