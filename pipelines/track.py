@@ -120,7 +120,9 @@ def _stage_run(lock: Lock, name: str) -> Run:
             metrics, artifacts = numbers(_json(processed / "summary.json")), [processed / "reference.wav"]
         case "finetune":
             summary, curves = _json(reports / "training.json"), _curve(reports / "training.csv")
-            metrics, live = numbers(summary), summary["run"]
+            drawn = {key for _, values in curves for key in values}  # their last point is the summary's
+            metrics = {key: value for key, value in numbers(summary).items() if key not in drawn}
+            live = summary["run"]
             artifacts = [reports / "listening"]
         case "compare":
             metrics = numbers(_json(reports / "metrics.json")["difference_to_zero_shot"])

@@ -59,7 +59,8 @@ def assemble(config: Package, out: Path) -> Kind:
 def _assemble_zero_shot(config: Package, out: Path) -> None:
     processed = Path("data/processed") / config.voice
     base = checkpoint.resolve(config.model.source, config.model.revision)
-    shutil.copytree(base.path, out)
+    # a folder that was cloned or downloaded holds .git or .cache: the weights once more, and when they came
+    shutil.copytree(base.path, out, ignore=shutil.ignore_patterns(".*"))
     Reference.read(processed).copy_to(out)
     VoiceCard(
         name=config.voice,

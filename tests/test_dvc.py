@@ -90,6 +90,20 @@ def test_selecting_another_method_reruns_what_reads_it(project: Path):
     assert ran(project) == {"finetune", "synthesize@finetuned", "package"}
 
 
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("pipelines/train/loss.py", {"finetune"}),
+        ("pipelines/eval/metrics.py", {"score"}),
+        ("pipelines/eval/gate.py", {"compare"}),
+        ("pipelines/eval/bootstrap.py", {"compare"}),
+    ],
+)
+def test_code_that_decides_a_stage_s_result_reruns_it(project: Path, module: str, stages: set[str]):
+    (project / module).write_text("changed")
+    assert ran(project) == stages
+
+
 def test_an_edited_review_is_read_again(project: Path):
     edit(project / "data/review/demo.csv", "python", "corrected: python")
     assert "transcribe" in ran(project)

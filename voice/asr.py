@@ -34,7 +34,7 @@ class Whisper:
 
         from voice.checkpoint import default_device
 
-        self.name = _metric_name(model)
+        self.name = metric_name(model)
         instead = "or use `eval.asr=pocketsphinx`."
         folder = hub.fetch(model, files=WHISPER_FILES, instead=instead)
         try:
@@ -87,7 +87,7 @@ class HttpASR:
     copies = True
 
     def __init__(self, url: str, *, model: str, language: str) -> None:
-        self.name = _metric_name(model)
+        self.name = metric_name(model)
         self._url, self._model, self._language = f"{url.rstrip('/')}/v1/audio/transcriptions", model, language
 
     def transcribe(self, waveform: Waveform) -> str:
@@ -107,7 +107,8 @@ class HttpASR:
             ) from error
 
 
-def _metric_name(model: str) -> str:
+def metric_name(model: str) -> str:
+    """What a recogniser is called in a metric's name: its model without owner, folder and signs."""
     return model.rstrip("/").rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
 
 

@@ -19,6 +19,7 @@ from pipelines.eval.gate import Decision, decide
 from pipelines.eval.report import render
 from pipelines.eval.score import OTHER_SPEAKER, REAL
 from pipelines.eval.settings import Eval, System
+from voice.asr import metric_name
 from voice.publish import publish
 from voice.stage import output_root, stage
 
@@ -49,7 +50,7 @@ def by_sentence(rows: Sequence[dict[str, str]], column: str) -> dict[str, float]
 
 def metric_names(settings: Eval) -> dict[str, str]:
     """Column of the scores -> metric name with its judge's name; the same for all voices and systems."""
-    asr = settings.asr_model.rsplit("/", 1)[-1].replace("-", "_") if settings.asr == "whisper" else settings.asr
+    asr = settings.asr if settings.asr == "pocketsphinx" else metric_name(settings.asr_model)
     return {"wer": f"wer_{asr}", "cer": f"cer_{asr}", "sim": f"sim_{settings.speaker}"}
 
 
@@ -81,7 +82,8 @@ def compare(scores: dict[str, list[dict[str, str]]], settings: Eval) -> tuple[di
         for system in (System.FINETUNED, System.ZERO_SHOT_EMBEDDING)
     }
     tuned = differences[System.FINETUNED]
-    decision = decide(tuned["sim"], tuned["wer"], wer_margin=settings.wer_margin)
+    sentences = len(by_sentence(baseline, "sim"))
+    decision = decide(tuned["sim"], tuned["wer"], sentences=sentences, wer_margin=settings.wer_margin)
     metrics = {
         "systems": systems,
         "difference_to_zero_shot": {

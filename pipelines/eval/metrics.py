@@ -1,10 +1,13 @@
 """Word and character error rates of one utterance, normalised as seed-tts-eval does (BytedanceSpeech 752f429)."""
 
+import re
 import string
 import unicodedata
 
 import jiwer
 
+# Chinese and Japanese put no spaces between words: each sign counts as one, as in seed-tts-eval
+_SIGN = re.compile("([\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 _REMOVED = str.maketrans("", "", string.punctuation.replace("'", ""))
 
 
@@ -20,10 +23,14 @@ def _is_punctuation(character: str) -> bool:
 
 
 def word_error_rate(text: str, transcript: str) -> float:
-    """Errors per written word; above 1 where more was heard than written."""
-    return float(jiwer.wer(normalise(text), normalise(transcript)))
+    """Errors per written word, in Chinese and Japanese per sign; above 1 where more was heard than written."""
+    return float(jiwer.wer(_words(normalise(text)), _words(normalise(transcript))))
+
+
+def _words(plain: str) -> str:
+    return " ".join(_SIGN.sub(r" \1 ", plain).split())
 
 
 def character_error_rate(text: str, transcript: str) -> float:
-    """Errors per written character; the measure for languages that do not separate words."""
+    """Errors per written character."""
     return float(jiwer.cer(normalise(text), normalise(transcript)))

@@ -136,7 +136,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def load_judges(settings: Eval, held_out: Sequence[tuple[str, str, Path]], *, language: str) -> Judges:
     """Load both judges and embed the held-out clips."""
     device = checkpoint.default_device()
-    asr = load_asr(settings.asr, model=settings.asr_model, language=language, device=device)
+    asr = load_asr(settings.asr, model=settings.asr_model, language=language, device=device, url=settings.asr_url)
     encoder = load_speaker_encoder(settings.speaker, model=settings.speaker_model, device=device)
     return Judges(asr, encoder, {name: encoder.embed(read_waveform(path)) for name, _, path in held_out})
 

@@ -24,6 +24,7 @@ class Eval:
     seed: int
     asr: str
     asr_model: str
+    asr_url: str | None
     speaker: str
     speaker_model: str
     other_speaker: str

@@ -96,6 +96,17 @@ def test_every_stage_and_system_becomes_one_run_however_often_it_is_tracked(clie
     assert [a.path for a in client.list_artifacts(by_name["split"].info.run_id)] == ["reference.wav"]
 
 
+def test_the_final_loss_is_no_second_point_at_the_first_step(client: MlflowClient, tmp_path: Path):
+    lock(tmp_path)
+    results(tmp_path, winner="finetuned")
+    curve = tmp_path / "reports/me/training.csv"
+    header, *points = curve.read_text().splitlines(keepends=True)
+    curve.write_text("".join([header, "eval,0,0,9.0,8.0,7.0,,\n", *points]))
+    track.main()
+    run = logged(client)["finetune"].info.run_id
+    assert [(m.step, m.value) for m in client.get_metric_history(run, "eval_loss")] == [(0, 9.0), (1, 2.5)]
+
+
 def test_a_changed_stage_is_logged_beside_the_old_one(client: MlflowClient, tmp_path: Path):
     lock(tmp_path)
     results(tmp_path, winner="finetuned")

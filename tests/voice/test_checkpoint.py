@@ -26,6 +26,13 @@ def test_a_folder_is_resolved_to_its_content(folder: Path):
     assert checkpoint.resolve(str(folder)).revision != before.revision
 
 
+def test_when_a_folder_was_downloaded_is_not_its_content(folder: Path):
+    before = checkpoint.content_hash(folder)
+    (folder / ".cache/huggingface").mkdir(parents=True)
+    (folder / ".cache/huggingface/model.safetensors.metadata").write_text("noon")
+    assert checkpoint.content_hash(folder) == before
+
+
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "speech_tokenizer/model.safetensors"])
 def test_a_base_without_its_parts_is_refused_by_name(folder: Path, missing: str):
     (folder / missing).unlink()

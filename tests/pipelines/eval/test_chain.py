@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.eval.compare import compare, read_scores
+from pipelines.eval.compare import compare, metric_names, read_scores
 from pipelines.eval.gate import Outcome
 from pipelines.eval.report import render
-from pipelines.eval.score import Judges, Row, score_recordings, score_system, write_rows
+from pipelines.eval.score import Judges, Row, load_judges, score_recordings, score_system, write_rows
 from pipelines.eval.settings import Eval, System
 from pipelines.eval.synthesize import Sentence, Take, read_sentences, synthesize
 from voice.audio import Waveform, write_wav
@@ -20,8 +20,8 @@ from voice.manifest import Utterance, write_metadata
 from voice.tts import Request, Speech
 
 SETTINGS = Eval(
-    text_limit=4, held_out_limit=2, takes=2, seed=10, asr="pocketsphinx", asr_model="", speaker="resemblyzer",
-    speaker_model="", other_speaker="", resamples=200, wer_margin=0.05, players=3,
+    text_limit=4, held_out_limit=2, takes=2, seed=10, asr="pocketsphinx", asr_model="", asr_url=None,
+    speaker="resemblyzer", speaker_model="", other_speaker="", resamples=200, wer_margin=0.05, players=3,
 )  # fmt: skip
 SENTENCES = [Sentence(f"fixed_{i:03}", "fixed", f"This is sentence {'abcdefgh'[i]}.") for i in range(8)]
 
@@ -165,6 +165,22 @@ def test_equal_voices_show_no_difference_and_zero_shot_ships(tmp_path: Path, jud
     metrics, decision = compare(scored(tmp_path, judges, pitches), SETTINGS)
     assert decision.outcome is Outcome.NO_DIFFERENCE
     assert metrics["decision"]["winner"] == System.ZERO_SHOT
+
+
+@pytest.mark.parametrize(
+    ("asr", "model", "name"),
+    [
+        ("pocketsphinx", "openai/whisper-large-v3", "wer_pocketsphinx"),
+        ("whisper", "openai/whisper-large-v3", "wer_whisper_large_v3"),
+        ("whisper", "/models/whisper-large-v3/", "wer_whisper_large_v3"),
+        ("http", "nvidia/some-asr-0.6b", "wer_some_asr_0_6b"),
+    ],
+)
+def test_a_metric_has_the_name_of_who_judged(asr: str, model: str, name: str):
+    settings = replace(SETTINGS, asr=asr, asr_model=model, asr_url="http://127.0.0.1:9")
+    assert metric_names(settings)["wer"] == name
+    if asr == "http":
+        load_judges(settings, [], language="en")  # takes the address from conf/eval/
 
 
 def test_texts_are_the_fixed_set_and_each_held_out_sentence_once(tmp_path: Path):

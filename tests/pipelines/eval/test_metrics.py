@@ -23,10 +23,13 @@ def test_normalisation_is_that_of_seed_tts_eval(text: str, plain: str):
         ("One two three four.", "one too three", 0.5),
         ("One two.", "", 1.0),
         ("One.", "one and two and three", 4.0),
+        ("今天天气很好。", "今天天气真好", 1 / 6),  # signs, not one word as long as the sentence
+        ("東京タワーへ行く OK", "東京タワへ行く okay", 2 / 9),
+        ("오늘 날씨가 좋다", "오늘 날씨 좋다", 1 / 3),  # Korean has spaces
     ],
 )
 def test_word_errors_per_written_word(text: str, heard: str, wer: float):
-    assert word_error_rate(text, heard) == wer
+    assert word_error_rate(text, heard) == pytest.approx(wer)
 
 
 def test_character_errors_per_written_character():
