@@ -43,6 +43,8 @@ class Whisper:
         except OSError as error:
             raise InputError(f"{folder}: is not a whole Whisper model. Download it again, {instead}") from error
         self._options = {"task": "transcribe"} | ({} if language == "auto" else {"language": language})
+        if not getattr(self._model.generation_config, "is_multilingual", True):
+            self._options = {}  # the English-only sizes refuse both
 
     def transcribe(self, waveform: Waveform) -> str:
         """Greedy decoding, as in seed-tts-eval."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipelines.eval.metrics import character_error_rate, word_error_rate
+from pipelines.eval.metrics import word_error_rate
 from pipelines.hearing import hear
 from pipelines.train.settings import Listen
 from voice.asr import ASR, load_asr
@@ -46,7 +46,7 @@ class Take:
     take: int
     text: str
     transcript: str
-    wer: float  # 1 where it ran away; by characters in Chinese and Japanese; nan in a language not listened for
+    wer: float  # 1 where it ran away; nan in a language that is not listened for
     sim: float
     pace: float  # of speaking, over the owner's
     runaway: bool
@@ -176,10 +176,7 @@ def _take(step: int, said: tuple[Sentence, int], speech: Speech, transcript: str
 
 
 def _errors(sentence: Sentence, transcript: str, judges: Judges) -> float:
-    if sentence.language != judges.language:
-        return math.nan
-    measure = character_error_rate if sentence.language in ("zh", "ja") else word_error_rate
-    return measure(sentence.text, transcript)
+    return word_error_rate(sentence.text, transcript) if sentence.language == judges.language else math.nan
 
 
 def _similarity(waveform: Waveform, judges: Judges) -> float:

@@ -1,6 +1,7 @@
 """Real loading code on models that the tests make: no hub."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_whisper_loads_from_a_folder_and_its_name_fits_a_metric(whisper_folder: 
     judge = load_asr("whisper", model=str(whisper_folder), language="en", device="cpu")
     assert judge.name == "whisper_tiny_random"
     assert isinstance(judge.transcribe(NOISE), str)
+
+
+def test_an_english_only_whisper_is_asked_for_no_language(whisper_folder: Path, tmp_path: Path):
+    folder = tmp_path / "whisper-small.en"
+    shutil.copytree(whisper_folder, folder)
+    published = json.loads((folder / "generation_config.json").read_text())
+    for known_to_the_multilingual in ("lang_to_id", "task_to_id"):
+        del published[known_to_the_multilingual]
+    (folder / "generation_config.json").write_text(json.dumps({**published, "is_multilingual": False}))
+    assert isinstance(Whisper(str(folder), language="en", device="cpu").transcribe(NOISE), str)
 
 
 def test_a_whisper_that_cannot_be_had_names_the_offline_judge(tmp_path: Path):
