@@ -90,16 +90,29 @@ def _initialise(model: Any) -> None:
             module.gamma.fill_(0.1)  # 1e-6, the library's, takes thousands of steps to wake up
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)  # 0.02 is for wide layers
-    # as they come, the waveform blocks fade to 1e-6; so that each passes its input's power on:
+    # As they come, the waveform blocks fade to 1e-6. Where each passes its input's power on, the last layer needs weights
+    # of 1e-3 to be as quiet as speech, of the size of one step of the optimiser, and swings. So: half of it, each time.
     for module in model.decoder.modules():
         if isinstance(module, nn.Conv1d):
             nn.init.normal_(module.weight, std=(module.in_channels / module.groups * module.kernel_size[0]) ** -0.5)
         elif isinstance(module, nn.ConvTranspose1d):
             taps = module.kernel_size[0] // module.stride[0]
             nn.init.normal_(module.weight, std=(module.in_channels * taps) ** -0.5)
-        elif type(module).__name__ == "Qwen3TTSTokenizerV2DecoderDecoderResidualUnit":
-            nn.init.normal_(module.conv2.conv.weight, std=0.3 * module.conv2.conv.in_channels**-0.5)
-    model.decoder.decoder[-1].conv.weight.mul_(0.005)  # about as loud as speech
+    *blocks, last_snake, _ = model.decoder.decoder[1:]
+    for depth, (snake, step, *units) in enumerate(block.block for block in blocks):
+        step.conv.weight.mul_(0.5)
+        _bend_at(snake, depth)
+        for unit in units:
+            unit.conv2.conv.weight.mul_(0.3)
+            _bend_at(unit.act1, depth + 1)
+            _bend_at(unit.act2, depth + 1)
+    _bend_at(last_snake, len(blocks))
+
+
+def _bend_at(snake: Any, depth: int) -> None:
+    # x + sin(a x)^2 / a is the same curve at every scale 1 / a; for signals much smaller than that it is a straight line
+    for logarithm in (snake.alpha, snake.beta):
+        logarithm.fill_(0.6 + 0.4 * depth)  # 0.55 after the first convolution, 0.67 of it after each block
 
 
 class Output(NamedTuple):
