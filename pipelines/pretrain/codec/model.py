@@ -90,8 +90,8 @@ def _initialise(model: Any) -> None:
             module.gamma.fill_(0.1)  # 1e-6, the library's, takes thousands of steps to wake up
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)  # 0.02 is for wide layers
-    # As they come, the waveform blocks fade to 1e-6. Where each passes its input's power on, the last layer needs weights
-    # of 1e-3 to be as quiet as speech, of the size of one step of the optimiser, and swings. So: half of it, each time.
+    # As they come, the waveform blocks fade to 1e-6. Where each passes its input's power on, the last layer needs
+    # weights of 1e-3 to be as quiet as speech, of the size of one step of the optimiser, and swings. So: half of it.
     for module in model.decoder.modules():
         if isinstance(module, nn.Conv1d):
             nn.init.normal_(module.weight, std=(module.in_channels / module.groups * module.kernel_size[0]) ** -0.5)
@@ -110,7 +110,7 @@ def _initialise(model: Any) -> None:
 
 
 def _bend_at(snake: Any, depth: int) -> None:
-    # x + sin(a x)^2 / a is the same curve at every scale 1 / a; for signals much smaller than that it is a straight line
+    # x + sin(a x)^2 / a is the same curve at every scale 1 / a; for signals much smaller it is a straight line
     for logarithm in (snake.alpha, snake.beta):
         logarithm.fill_(0.6 + 0.4 * depth)  # 0.55 after the first convolution, 0.67 of it after each block
 
