@@ -55,8 +55,18 @@ def build(config: Codec) -> TrainableCodec:
 def report(line: Line) -> None:
     """One line of progress."""
     log.info(
-        "step %6d  %.2f h  loss %.4f  mel %.4f  convergence %.4f  commitment %.3f  norm %.2f  codes %.0f (least %.0f)",
-        *(line.step, line.hours, line.loss, line.mel, line.convergence, line.commitment, line.gradient_norm),
+        "step %6d  %.2f h  loss %.4f  envelope %.4f  mel %.4f  convergence %.4f  commitment %.3f  norm %.2f  "
+        "codes %.0f (least %.0f)",
+        *(
+            line.step,
+            line.hours,
+            line.loss,
+            line.envelope,
+            line.mel,
+            line.convergence,
+            line.commitment,
+            line.gradient_norm,
+        ),
         *(line.used_codes, line.least_used),
     )
 

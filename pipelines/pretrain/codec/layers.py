@@ -138,10 +138,15 @@ def foresee(x: Features, decoder: Any) -> Features:
     return decoder.pre_transformer(inputs_embeds=convolve(x, decoder.pre_conv.conv)).last_hidden_state
 
 
-def render(x: Features, decoder: Any) -> Audio:
-    """The decoder's ConvNeXt and waveform blocks; not clamped, so that what is too loud still learns."""
+def refine(x: Features, decoder: Any) -> Features:
+    """The decoder's ConvNeXt blocks, each after a step up."""
     for step, block in decoder.upsample:
         x = _convnext(upsample(x, step.conv), block)
+    return x
+
+
+def render(x: Features, decoder: Any) -> Audio:
+    """The decoder's waveform blocks; not clamped, so that what is too loud still learns."""
     first, *blocks, last_snake, last = decoder.decoder
     x = convolve(x, first.conv)
     for block in blocks:

@@ -64,6 +64,42 @@ class Spectra(nn.Module):
         return (power + 1e-12).sqrt().transpose(1, 2) * (2 / window.sum())
 
 
+class Envelope(nn.Module):
+    """Log-mel spectra, one for each `hop` samples: what the decoder's features must tell before there is a waveform.
+
+    The decoder's last ConvNeXt features are asked for it through one linear layer that is dropped afterwards. Spectra
+    have no phase to guess, so encoder, codebooks and features learn from it in minutes what takes them hours to learn
+    through a waveform that cannot be rendered yet.
+    """
+
+    SIZE = 1_024  # samples: low harmonics apart, syllables not blurred
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self._hop = hop
+        bands, centres = _mel(self.SIZE)
+        self.register_buffer("window", torch.hann_window(self.SIZE), persistent=False)
+        self.register_buffer("mel", bands, persistent=False)
+        weight = torch.where(centres > SPEECH_TOP, 0.5, 1.0)
+        self.register_buffer("weight", weight / weight.mean(), persistent=False)
+
+    @property
+    def bands(self) -> int:
+        """How many there are."""
+        return WINDOWS[self.SIZE]
+
+    def measure(self, audio: Audio) -> Float[Tensor, "batch time bands"]:
+        """In nats of amplitude; each window is centred on its hop."""
+        edge = self.SIZE - self._hop
+        padded = nn.functional.pad(audio, (edge // 2, edge - edge // 2))
+        spectrum = torch.stft(padded, self.SIZE, self._hop, window=self.window, center=False, return_complex=True)
+        return ((spectrum.abs() * (2 / self.window.sum())).transpose(1, 2) @ self.mel + FLOOR).log()
+
+    def forward(self, told: Float[Tensor, "batch time bands"], audio: Audio) -> Tensor:
+        """Mean absolute distance."""
+        return ((told.float() - self.measure(audio)).abs() * self.weight).mean()
+
+
 def _mel(size: int) -> tuple[Float[Tensor, "bins bands"], Float[Tensor, " bands"]]:
     count = WINDOWS[size]
     bands = mel_bands(sr=SAMPLE_RATE, n_fft=size, n_mels=count, fmin=LOWEST, fmax=HIGHEST, norm=None)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import EncodecFeatureExtractor
 
 from pipelines.pretrain.codec import layers
+from pipelines.pretrain.codec.loss import Envelope
 from pipelines.pretrain.codec.quantize import Codebooks, Vectors
 from voice.audio import FRAME_SAMPLES, SAMPLE_RATE
 from voice.bounds import within
@@ -118,7 +119,8 @@ def _bend_at(snake: Any, depth: int) -> None:
 class Output(NamedTuple):
     """One pass through the codec."""
 
-    audio: layers.Audio
+    audio: layers.Audio | None  # if asked for
+    envelope: Float[Tensor, "batch time bands"]  # what the features before the waveform tell of it (loss.Envelope)
     commitment: Tensor
     codes: Int[Tensor, "vectors codebooks"] | None
 
@@ -133,6 +135,10 @@ class TrainableCodec(nn.Module):
         size, dim = shape.codebook_size, shape.codebook_dim
         self.first = Codebooks(1, size, dim, decay=decay, revive_below=revive_below)
         self.rest = Codebooks(shape.codebooks - 1, size, dim, decay=decay, revive_below=revive_below)
+        self.hop = FRAME_SAMPLES // int(torch.tensor(shape.upsampling_ratios).prod())  # samples per feature
+        self.envelope = Envelope(self.hop)
+        self.teller = nn.Linear(shape.decoder_latent, self.envelope.bands)
+        nn.init.constant_(self.teller.bias, -5.0)  # the mean of log-mels of speech
         self.quantising: Tensor
         self.register_buffer("quantising", torch.tensor(False))
 
@@ -147,11 +153,11 @@ class TrainableCodec(nn.Module):
         """What is to be quantised, before the projections: 12.5 vectors a second."""
         return layers.contextualise(layers.analyse(audio, self.stock.encoder), self.stock.encoder)
 
-    def forward(self, audio: layers.Audio, *, quantise: bool) -> Output:
-        """Encode, quantise (if so far) and decode crops of whole frames."""
+    def forward(self, audio: layers.Audio, *, quantise: bool, sound: bool = True) -> Output:
+        """Encode, quantise (if so far) and decode crops of whole frames; up to the waveform if `sound`."""
         latents = self.latents(audio)
         batch, time, _ = latents.shape
-        features, commitment, codes = [], latents.new_zeros((), dtype=torch.float32), []
+        parts, commitment, codes = [], latents.new_zeros((), dtype=torch.float32), []
         for encoder, decoder, books in self._halves():
             vectors = layers.convolve(latents, encoder.input_proj)
             if quantise:
@@ -160,10 +166,11 @@ class TrainableCodec(nn.Module):
                 vectors = quantised.vectors.reshape(batch, time, -1)
                 commitment = commitment + quantised.commitment
                 codes.append(quantised.codes)
-            features.append(layers.convolve(vectors, decoder.output_proj))
-        hidden = layers.foresee(features[0] + features[1], self.stock.decoder)
-        audio = layers.render(hidden, self.stock.decoder)
-        return Output(audio, commitment, torch.cat(codes, dim=1) if codes else None)
+            parts.append(layers.convolve(vectors, decoder.output_proj))
+        hidden = layers.foresee(parts[0] + parts[1], self.stock.decoder)
+        features = layers.refine(hidden, self.stock.decoder)
+        rendered = layers.render(features, self.stock.decoder) if sound else None
+        return Output(rendered, self.teller(features), commitment, torch.cat(codes, dim=1) if codes else None)
 
     @torch.no_grad()
     def start_quantising(self, latents: Vectors, *, iterations: int) -> None:

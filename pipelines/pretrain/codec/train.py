@@ -47,10 +47,13 @@ class Schedule:  # conf/codec.yaml
     clip_norm: float = within(above=0)
     average_decay: float = within(low=0, high=1)
     autoencoder_steps: int = within(low=1)
+    silent_steps: int = within(low=0)
     kmeans_seconds: float = within(above=0)
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
+    envelope: float = within(low=0)
     convergence: float = within(low=0)
+    silent_crops: list[Crop]
     crops: list[Crop]
     save_minutes: float = within(above=0)
     log_every: int = within(low=1)
@@ -74,7 +77,8 @@ class Line:
     step: int
     hours: float  # spent in steps, over all runs
     loss: float
-    mel: float  # nats
+    envelope: float  # nats
+    mel: float  # nats; 0 while there is no waveform yet
     convergence: float
     commitment: float
     gradient_norm: float
@@ -85,7 +89,9 @@ class Line:
 
 def learning_rate(step: int, schedule: Schedule) -> float:
     """Warm-up, plateau, and at the end a straight line down (arXiv:2405.18392: as good as cosine, and extendable)."""
-    up = min(1.0, (step + 1) / max(1, schedule.warmup_steps))
+    # the waveform blocks join at `silent_steps`: a second warm-up
+    since = step - schedule.silent_steps if step >= schedule.silent_steps else step
+    up = min(1.0, (since + 1) / max(1, schedule.warmup_steps))
     left = (schedule.steps - step) / max(1, schedule.decay_steps)
     down = schedule.final_lr_share + (1 - schedule.final_lr_share) * min(1.0, left)
     return schedule.lr * up * down
@@ -98,7 +104,7 @@ class Trainer:
         self.codec, self.crops, self.schedule, self.device = codec.to(device.name), crops, schedule, device
         self.step, self.seconds = 0, 0.0
         self._spectra = Spectra().to(device.name)
-        self._parameters = [p for p in codec.stock.parameters() if p.requires_grad]
+        self._parameters = [p for p in [*codec.stock.parameters(), *codec.teller.parameters()] if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
@@ -111,26 +117,33 @@ class Trainer:
             self._start_quantising()
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.schedule)
-        crop = self.schedule.crops[self.step % len(self.schedule.crops)]
+        sound = self.step >= self.schedule.silent_steps
+        crops = self.schedule.crops if sound else self.schedule.silent_crops
+        crop = crops[self.step % len(crops)]
         audio = self._draw(self.step, crop)
         self.codec.train()
         with self._autocast():
-            out = self.codec(audio, quantise=bool(self.codec.quantising))
-        near = self._spectra(out.audio.float(), audio)
+            out = self.codec(audio, quantise=bool(self.codec.quantising), sound=sound)
         weight = self.schedule
-        loss = near.mel + weight.convergence * near.convergence + weight.commitment * out.commitment
+        envelope = self.codec.envelope(out.envelope, audio)
+        loss = weight.envelope * envelope + weight.commitment * out.commitment
+        mel = convergence = torch.zeros(())
+        if out.audio is not None:
+            mel, convergence = self._spectra(out.audio.float(), audio)
+            loss = loss + mel + weight.convergence * convergence
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, weight.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._follow_average()
         self.step += 1
-        parts = (loss, near.mel, near.convergence, out.commitment, norm)
-        values = torch.stack([part.detach().float() for part in parts]).tolist()
+        names = ("loss", "envelope", "mel", "convergence", "commitment", "gradient_norm")
+        parts = (loss, envelope, mel, convergence, out.commitment, norm)
+        values = torch.stack([part.detach().float().to(loss.device) for part in parts]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
         self.seconds += time.monotonic() - started
-        return dict(zip(("loss", "mel", "convergence", "commitment", "gradient_norm"), values, strict=True))
+        return dict(zip(names, values, strict=True))
 
     def _draw(self, number: int, crop: Crop) -> Tensor:
         batch = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
@@ -154,7 +167,7 @@ class Trainer:
     def _start_quantising(self) -> None:
         self.codec.eval()
         vectors, seconds, number = [], 0.0, 0
-        crop = self.schedule.crops[0]
+        crop = self.schedule.silent_crops[0]
         while seconds < self.schedule.kmeans_seconds:
             audio = self._draw(-1 - number & 0x7FFFFFFF, crop)  # batches that training will not see
             with self._autocast():
