@@ -72,6 +72,9 @@ class Envelope(nn.Module):
     through a waveform that cannot be rendered yet.
     """
 
+    window: Tensor
+    mel: Tensor
+    weight: Tensor
     SIZE = 1_024  # samples: low harmonics apart, syllables not blurred
 
     def __init__(self, hop: int) -> None:
