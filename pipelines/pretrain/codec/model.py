@@ -91,6 +91,15 @@ def _initialise(model: Any) -> None:
             module.gamma.fill_(0.1)  # 1e-6, the library's, takes thousands of steps to wake up
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)  # 0.02 is for wide layers
+    # As it comes, the encoder sees speech (0.05) as a ripple on its biases (0.4): a straight line there, and the steps
+    # down average it away. At a power of one its activations bend, and tell how loud each band is.
+    first = model.encoder.encoder.layers[0].conv
+    for module in model.encoder.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.normal_(module.weight, std=1.2 * (module.in_channels * module.kernel_size[0]) ** -0.5)
+            if module.bias is not None:
+                module.bias.zero_()
+    first.weight.mul_(20.0)
     # As they come, the waveform blocks fade to 1e-6. Where each passes its input's power on, the last layer needs
     # weights of 1e-3 to be as quiet as speech, of the size of one step of the optimiser, and swings. So: half of it.
     for module in model.decoder.modules():
