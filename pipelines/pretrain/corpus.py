@@ -36,6 +36,7 @@ from voice.text import same_text_key
 log = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 400
+TEXTS = Path(__file__).parents[1] / "eval" / "texts" / "en.txt"  # never trained on
 SAMPLES_FILE, INDEX_FILE = "samples.s16", "index.csv"
 
 
@@ -94,7 +95,7 @@ class Shard:
 
 
 def read_side(corpus: Path, side: str) -> list[Shard]:
-    """The shards of one side: `train`, `eval` (speakers and sentences held out), or of recordings.
+    """The shards of one side: `train`, `eval` (speakers and sentences held out), `judged`, or of recordings.
 
     Raises InputError if there are none.
     """
@@ -122,6 +123,24 @@ def make_shard(
     clips, parts, start = [], [], 0
     for number in range(count):
         speaker, text = rng.choice(speakers), sentences.draw(held_out=held_out)
+        part = to_pcm16(espeak.speak(text, speaker, data=data, rng=rng))
+        clips.append(Clip(f"{folder.name}-{number:03d}", speaker.name, start, len(part), text))
+        parts.append(part)
+        start += len(part)
+    shard = Shard(folder, tuple(clips))
+    shard.write(np.concatenate(parts))
+    return shard
+
+
+def make_judged(folder: Path, *, data: Path) -> Shard:
+    """The project's evaluation sentences, which make sense, by speakers that a recogniser understands, in turn."""
+    if (folder / INDEX_FILE).is_file():
+        return Shard.read(folder)
+    texts = [line.strip() for line in TEXTS.read_text(encoding="utf-8").splitlines() if line.strip()]
+    speakers, rng = espeak.judged_speakers(), random.Random(folder.name)
+    clips, parts, start = [], [], 0
+    for number, text in enumerate(texts):
+        speaker = speakers[number % len(speakers)]
         part = to_pcm16(espeak.speak(text, speaker, data=data, rng=rng))
         clips.append(Clip(f"{folder.name}-{number:03d}", speaker.name, start, len(part), text))
         parts.append(part)
@@ -160,8 +179,9 @@ def make_corpus(config: Corpus) -> Iterator[Shard]:
     speakers = draw_speakers(config.speakers, seed=config.seed, held_out=False)
     others = draw_speakers(config.held_out_speakers, seed=config.seed, held_out=True)
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(config.processes) as pool:
-        espeak.install([*speakers, *others], Path(scratch))
+        espeak.install([*speakers, *others, *espeak.judged_speakers()], Path(scratch))
         make = partial(make_shard, seed=config.seed, data=Path(scratch))
+        yield make_judged(out / "judged-0000", data=Path(scratch))
         yield make(out / "eval-0000", others, count=config.held_out_clips, held_out=True)
         seconds, number = 0.0, 0
         while seconds < config.hours * 3_600:

@@ -44,7 +44,9 @@ def test_no_speaker_of_training_has_a_held_out_variant():
 def test_the_voices_of_the_demo_are_never_trained_on():
     from data.make_demo import DEMO, OTHER
 
-    assert {v.voice.partition("+")[2] for v in (DEMO, OTHER)} <= set(espeak.HELD_OUT_VARIANTS)
+    voices = [(v.voice.partition("+")[2], v.pitch, v.words_per_minute) for v in (DEMO, OTHER)]
+    assert voices == list(espeak.JUDGED)
+    assert {name for name, _, _ in voices} <= set(espeak.HELD_OUT_VARIANTS)
     assert not set(espeak.HELD_OUT_VARIANTS) & set(espeak.VARIANTS)
 
 
@@ -96,7 +98,7 @@ def test_a_broken_run_goes_on_and_leaves_what_is_there(tmp_path):
 def test_corpus_ends_when_there_are_enough_hours(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.pretrain.corpus.CLIPS_PER_SHARD", 1)
     made = list(make_corpus(replace(SMALL, out=str(tmp_path))))
-    assert [len(shard.clips) for shard in made] == [6] + [1] * 8
+    assert [len(shard.clips) for shard in made] == [60, 6] + [1] * 8
     assert len(read_side(tmp_path, "train")) == 8
 
 
