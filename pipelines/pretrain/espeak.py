@@ -42,8 +42,8 @@ VARIANTS = tuple(NAMES.split())
 # Never trained on. `edward` and `f5` are the demo voice and the other speaker of data/.
 HELD_OUT_VARIANTS = ("edward", "edward2", "f5", "f4", "m4", "m7", "Alicia", "iven3", "belinda", "caleb")
 
-# The demo voice and the other speaker: of two dozen tried, those that pocketsphinx understands best. Of most others, with
-# sentences that make no sense, it gets nine words in ten wrong, which leaves nothing to judge.
+# The demo voice and the other speaker: of two dozen tried, those that pocketsphinx understands best. Of most others,
+# with sentences that make no sense, it gets nine words in ten wrong, which leaves nothing to judge.
 JUDGED = (("edward", 45, 175), ("f5", 60, 175))
 
 MADE_SHARE = 0.6  # of speakers, those with a drawn variant
