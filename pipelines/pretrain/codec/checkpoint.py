@@ -1,0 +1,27 @@
+"""What a codec checkpoint becomes: the `speech_tokenizer` folder that stock `qwen_tts` loads."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.pretrain.codec.model import Shape, TrainableCodec
+from pipelines.pretrain.codec.train import STATE_FILE
+from voice.errors import InputError
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint of a training run. Raises InputError if there is none."""
+    path = folder / STATE_FILE
+    if not path.is_file():
+        raise InputError(f"{path} is missing. Run `python -m pipelines.pretrain.codec` for a few minutes first.")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def export(state: dict[str, Any], folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write the averaged weights and the codebooks. At 16 bits the codec takes half of the bytes and codes stay."""
+    if not state["codec"]["quantising"]:
+        raise InputError(f"step {state['step']} is still an autoencoder: no codebooks yet. Wait for its first codes.")
+    codec = TrainableCodec(Shape(**state["shape"]), decay=0.0, revive_below=0.0)
+    codec.load_state_dict(state["codec"])
+    codec.write(folder, weights=state["average"], dtype=dtype)

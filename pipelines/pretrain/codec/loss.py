@@ -1,0 +1,111 @@
+"""How far a waveform is from another to a listener: log-mel spectra at several window lengths, phase ignored.
+
+At 1 to 2 kbit/s no codec keeps the waveform; what makes words intelligible is the envelope over time and frequency.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import librosa
+import torch
+from jaxtyping import Float
+from librosa.filters import mel as mel_bands
+from torch import Tensor, nn
+
+from voice.audio import SAMPLE_RATE
+
+Audio = Float[Tensor, "batch samples"]
+
+FLOOR = 3e-4  # amplitude, -70 dBFS, added before the logarithm: silence must not outweigh speech
+# window (samples) -> mel bands: as many as its resolution fills
+WINDOWS = {384: 30, 1_024: 80, 2_048: 120}
+LOWEST, HIGHEST = 60.0, 11_500.0  # Hz
+SPEECH_TOP = 8_000.0  # Hz; bands above count half
+
+
+class SpectralLoss(NamedTuple):
+    """Means over batch, time and windows."""
+
+    mel: Tensor  # nats of amplitude
+    convergence: Tensor  # relative error of the linear spectrum, which weighs loud parts
+
+
+class Spectra(nn.Module):
+    """Measures a rendering against its original."""
+
+    def __init__(self, windows: Sequence[int] = tuple(WINDOWS)) -> None:
+        super().__init__()
+        self._windows = tuple(windows)
+        for size in self._windows:
+            bands, centres = _mel(size)
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+            self.register_buffer(f"mel_{size}", bands, persistent=False)
+            weight = torch.where(centres > SPEECH_TOP, 0.5, 1.0)
+            self.register_buffer(f"weight_{size}", weight / weight.mean(), persistent=False)
+
+    def forward(self, rendered: Audio, original: Audio) -> SpectralLoss:
+        """Compare batches of equal length."""
+        both = torch.cat([rendered, original]).float()
+        mel, convergence = both.new_zeros(()), both.new_zeros(())
+        for size in self._windows:
+            one, other = self._magnitude(both, size).chunk(2)
+            bands, weight = getattr(self, f"mel_{size}"), getattr(self, f"weight_{size}")
+            log_one, log_other = ((x @ bands + FLOOR).log() for x in (one, other))
+            mel = mel + ((log_one - log_other).abs() * weight).mean()
+            norm = (other.square().sum((1, 2)) + 1e-6).sqrt()
+            convergence = convergence + (((one - other).square().sum((1, 2)) + 1e-12).sqrt() / norm).mean()
+        return SpectralLoss(mel / len(self._windows), convergence / len(self._windows))
+
+    def _magnitude(self, audio: Audio, size: int) -> Float[Tensor, "batch time bins"]:
+        window = getattr(self, f"window_{size}")
+        # reflected edges, and scaled so that a sine wave shows its amplitude
+        spectrum = torch.stft(audio, size, hop_length=size // 4, window=window, return_complex=True)
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        return (power + 1e-12).sqrt().transpose(1, 2) * (2 / window.sum())
+
+
+class Envelope(nn.Module):
+    """Log-mel spectra, one for each `hop` samples: what the decoder's features must tell before there is a waveform.
+
+    The decoder's last ConvNeXt features are asked for it through one linear layer that is dropped afterwards. Spectra
+    have no phase to guess, so encoder, codebooks and features learn from it in minutes what takes them hours to learn
+    through a waveform that cannot be rendered yet.
+    """
+
+    window: Tensor
+    mel: Tensor
+    weight: Tensor
+    SIZE = 1_024  # samples: low harmonics apart, syllables not blurred
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self._hop = hop
+        bands, centres = _mel(self.SIZE)
+        self.register_buffer("window", torch.hann_window(self.SIZE), persistent=False)
+        self.register_buffer("mel", bands, persistent=False)
+        weight = torch.where(centres > SPEECH_TOP, 0.5, 1.0)
+        self.register_buffer("weight", weight / weight.mean(), persistent=False)
+
+    @property
+    def bands(self) -> int:
+        """How many there are."""
+        return WINDOWS[self.SIZE]
+
+    def measure(self, audio: Audio) -> Float[Tensor, "batch time bands"]:
+        """In nats of amplitude; each window is centred on its hop."""
+        edge = self.SIZE - self._hop
+        padded = nn.functional.pad(audio, (edge // 2, edge - edge // 2))
+        spectrum = torch.stft(padded, self.SIZE, self._hop, window=self.window, center=False, return_complex=True)
+        return ((spectrum.abs() * (2 / self.window.sum())).transpose(1, 2) @ self.mel + FLOOR).log()
+
+    def forward(self, told: Float[Tensor, "batch time bands"], audio: Audio) -> Tensor:
+        """Mean absolute distance."""
+        return ((told.float() - self.measure(audio)).abs() * self.weight).mean()
+
+
+def _mel(size: int) -> tuple[Float[Tensor, "bins bands"], Float[Tensor, " bands"]]:
+    count = WINDOWS[size]
+    bands = mel_bands(sr=SAMPLE_RATE, n_fft=size, n_mels=count, fmin=LOWEST, fmax=HIGHEST, norm=None)
+    centres = librosa.mel_frequencies(n_mels=count + 2, fmin=LOWEST, fmax=HIGHEST)[1:-1]
+    scaled = bands / bands.sum(axis=1, keepdims=True).clip(min=1e-6)
+    return torch.from_numpy(scaled.T.copy()).float(), torch.from_numpy(centres).float()

@@ -1,0 +1,232 @@
+"""The speech tokenizer while it learns: stock encoder and decoder, our codebooks between them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import EncodecFeatureExtractor
+
+from pipelines.pretrain.codec import layers
+from pipelines.pretrain.codec.loss import Envelope
+from pipelines.pretrain.codec.quantize import Codebooks, Vectors
+from voice.audio import FRAME_SAMPLES, SAMPLE_RATE
+from voice.bounds import within
+from voice.errors import InputError
+from voice.tiny import write_config
+from voice.upstream import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
+
+
+@dataclass(kw_only=True)
+class Shape:  # conf/codec.yaml
+    """Widths of the codec."""
+
+    codebooks: int = within(low=2)
+    codebook_size: int = within(low=2)
+    codebook_dim: int = within(low=1)
+    encoder_filters: int = within(low=1)
+    encoder_hidden: int = within(low=1)
+    encoder_layers: int = within(low=0)
+    decoder_latent: int = within(low=1)
+    decoder_hidden: int = within(low=1)
+    decoder_layers: int = within(low=0)
+    decoder_window: int = within(low=1)
+    decoder_dim: int = within(low=1)
+    upsampling_ratios: list[int]
+    upsample_rates: list[int]
+    heads: int = within(low=1)
+
+
+def build(shape: Shape) -> Any:
+    """A stock model with random weights."""
+    config = Qwen3TTSTokenizerV2Config(
+        encoder_config={
+            "hidden_size": shape.encoder_hidden,
+            "num_filters": shape.encoder_filters,
+            "codebook_size": shape.codebook_size,
+            "codebook_dim": shape.codebook_dim,
+            "vector_quantization_hidden_dimension": shape.codebook_dim,
+            "num_quantizers": shape.codebooks,
+            "upsample_groups": shape.encoder_hidden,
+            "num_hidden_layers": shape.encoder_layers,
+            "intermediate_size": 4 * shape.encoder_hidden,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.heads,
+            "head_dim": shape.encoder_hidden // shape.heads,
+            "layer_scale_initial_scale": 0.1,  # the published 0.01 is for 8 layers; with it few layers learn late
+        },
+        decoder_config={
+            "codebook_size": shape.codebook_size,
+            "codebook_dim": 2 * shape.codebook_dim,  # the decoder's quantizer halves it
+            "hidden_size": shape.decoder_hidden,
+            "latent_dim": shape.decoder_latent,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.heads,
+            "head_dim": shape.decoder_hidden // shape.heads,
+            "intermediate_size": 3 * shape.decoder_hidden,
+            "num_hidden_layers": shape.decoder_layers,
+            "num_quantizers": shape.codebooks,
+            "sliding_window": shape.decoder_window,
+            "decoder_dim": shape.decoder_dim,
+            "upsampling_ratios": shape.upsampling_ratios,
+            "upsample_rates": shape.upsample_rates,
+            "layer_scale_initial_scale": 0.1,
+        },
+        encoder_valid_num_quantizers=shape.codebooks,
+    )
+    total = int(torch.tensor([*shape.upsampling_ratios, *shape.upsample_rates]).prod())
+    if total != FRAME_SAMPLES:
+        raise InputError(f"upsampling_ratios times upsample_rates give {total} samples a frame, not {FRAME_SAMPLES}.")
+    model = Qwen3TTSTokenizerV2Model(config)
+    _initialise(model)
+    return model
+
+
+@torch.no_grad()
+def _initialise(model: Any) -> None:
+    for module in model.modules():
+        if type(module).__name__ == "Qwen3TTSTokenizerV2ConvNeXtBlock":
+            module.gamma.fill_(0.1)  # 1e-6, the library's, takes thousands of steps to wake up
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)  # 0.02 is for wide layers
+    # As it comes, the encoder sees speech (0.05) as a ripple on its biases (0.4): a straight line there, and the steps
+    # down average it away. At a power of one its activations bend, and tell how loud each band is.
+    first = model.encoder.encoder.layers[0].conv
+    for module in model.encoder.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.normal_(module.weight, std=1.2 * (module.in_channels * module.kernel_size[0]) ** -0.5)
+            if module.bias is not None:
+                module.bias.zero_()
+    first.weight.mul_(20.0)
+    # As they come, the waveform blocks fade to 1e-6. Where each passes its input's power on, the last layer needs
+    # weights of 1e-3 to be as quiet as speech, of the size of one step of the optimiser, and swings. So: half of it.
+    for module in model.decoder.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.normal_(module.weight, std=(module.in_channels / module.groups * module.kernel_size[0]) ** -0.5)
+        elif isinstance(module, nn.ConvTranspose1d):
+            taps = module.kernel_size[0] // module.stride[0]
+            nn.init.normal_(module.weight, std=(module.in_channels * taps) ** -0.5)
+    *blocks, last_snake, _ = model.decoder.decoder[1:]
+    for depth, (snake, step, *units) in enumerate(block.block for block in blocks):
+        step.conv.weight.mul_(0.5)
+        _bend_at(snake, depth)
+        for unit in units:
+            unit.conv2.conv.weight.mul_(0.3)
+            _bend_at(unit.act1, depth + 1)
+            _bend_at(unit.act2, depth + 1)
+    _bend_at(last_snake, len(blocks))
+
+
+def _bend_at(snake: Any, depth: int) -> None:
+    # x + sin(a x)^2 / a is the same curve at every scale 1 / a; for signals much smaller it is a straight line
+    for logarithm in (snake.alpha, snake.beta):
+        logarithm.fill_(0.6 + 0.4 * depth)  # 0.55 after the first convolution, 0.67 of it after each block
+
+
+class Output(NamedTuple):
+    """One pass through the codec."""
+
+    audio: layers.Audio | None  # if asked for
+    envelope: Float[Tensor, "batch time bands"]  # what the features before the waveform tell of it (loss.Envelope)
+    commitment: Tensor
+    codes: Int[Tensor, "vectors codebooks"] | None
+
+
+class TrainableCodec(nn.Module):
+    """A stock model whose codes are chosen by codebooks that learn. Until `start_quantising` it is an autoencoder."""
+
+    def __init__(self, shape: Shape, *, decay: float, revive_below: float) -> None:
+        super().__init__()
+        self.shape = shape
+        self.stock = build(shape)
+        size, dim = shape.codebook_size, shape.codebook_dim
+        self.first = Codebooks(1, size, dim, decay=decay, revive_below=revive_below)
+        self.rest = Codebooks(shape.codebooks - 1, size, dim, decay=decay, revive_below=revive_below)
+        self.hop = FRAME_SAMPLES // int(torch.tensor(shape.upsampling_ratios).prod())  # samples per feature
+        self.envelope = Envelope(self.hop)
+        self.teller = nn.Linear(shape.decoder_latent, self.envelope.bands)
+        nn.init.constant_(self.teller.bias, -5.0)  # the mean of log-mels of speech
+        self.quantising: Tensor
+        self.register_buffer("quantising", torch.tensor(False))
+
+    def _halves(self) -> tuple[tuple[Any, Any, Codebooks], tuple[Any, Any, Codebooks]]:
+        encoder, decoder = self.stock.encoder.quantizer, self.stock.decoder.quantizer
+        return (
+            (encoder.semantic_residual_vector_quantizer, decoder.rvq_first, self.first),
+            (encoder.acoustic_residual_vector_quantizer, decoder.rvq_rest, self.rest),
+        )
+
+    def latents(self, audio: layers.Audio) -> layers.Features:
+        """What is to be quantised, before the projections: 12.5 vectors a second."""
+        return layers.contextualise(layers.analyse(audio, self.stock.encoder), self.stock.encoder)
+
+    def forward(self, audio: layers.Audio, *, quantise: bool, sound: bool = True) -> Output:
+        """Encode, quantise (if so far) and decode crops of whole frames; up to the waveform if `sound`."""
+        latents = self.latents(audio)
+        batch, time, _ = latents.shape
+        parts, commitment, codes = [], latents.new_zeros((), dtype=torch.float32), []
+        for encoder, decoder, books in self._halves():
+            vectors = layers.convolve(latents, encoder.input_proj)
+            if quantise:
+                with torch.autocast(latents.device.type, enabled=False):
+                    quantised = books(vectors.float().reshape(batch * time, -1), learn=self.training)
+                vectors = quantised.vectors.reshape(batch, time, -1)
+                commitment = commitment + quantised.commitment
+                codes.append(quantised.codes)
+            parts.append(layers.convolve(vectors, decoder.output_proj))
+        hidden = layers.foresee(parts[0] + parts[1], self.stock.decoder)
+        features = layers.refine(hidden, self.stock.decoder)
+        rendered = layers.render(features, self.stock.decoder) if sound else None
+        return Output(rendered, self.teller(features), commitment, torch.cat(codes, dim=1) if codes else None)
+
+    @torch.no_grad()
+    def start_quantising(self, latents: Vectors, *, iterations: int) -> None:
+        """Give latents unit variance, by moving their scale into the projections, and put codebooks where they lie.
+
+        Quantised from the first step, latents collapse: codebooks chase them while they shrink (docs/log.md).
+        """
+        for encoder, decoder, books in self._halves():
+            vectors = layers.convolve(latents.unsqueeze(0), encoder.input_proj).squeeze(0)
+            scale = (vectors - vectors.mean(0)).square().mean().sqrt()
+            encoder.input_proj.weight.div_(scale)
+            decoder.output_proj.weight.mul_(scale)
+            books.fit(vectors / scale, iterations=iterations)
+        self.quantising.fill_(True)
+
+    @torch.no_grad()
+    def write(
+        self, folder: Path, *, weights: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float16
+    ) -> None:
+        """Write the `speech_tokenizer` folder that stock `qwen_tts` loads; `weights` replace those of `stock`."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True)
+        tensors = {**self.stock.state_dict(), **(weights or {})}
+        for prefix, decoder_prefix, books in (
+            ("encoder.quantizer.semantic_residual_vector_quantizer", "decoder.quantizer.rvq_first", self.first),
+            ("encoder.quantizer.acoustic_residual_vector_quantizer", "decoder.quantizer.rvq_rest", self.rest),
+        ):
+            for level, book in enumerate(books.vectors):
+                for side, total in (
+                    (f"{prefix}.layers.{level}.codebook", "embed_sum"),
+                    (f"{decoder_prefix}.vq.layers.{level}._codebook", "embedding_sum"),
+                ):
+                    tensors[f"{side}.{total}"] = book
+                    tensors[f"{side}.cluster_usage"] = torch.ones(len(book))
+        stored = {name: tensor.detach().cpu().to(dtype).contiguous().clone() for name, tensor in tensors.items()}
+        save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+        write_config(self.stock.config.to_dict(), folder)
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=SAMPLE_RATE, padding_value=0.0).save_pretrained(folder)
+
+
+def parameters_by_part(model: Any) -> dict[str, int]:
+    """How many numbers each half stores, codebooks included."""
+    return {name: sum(t.numel() for t in getattr(model, name).state_dict().values()) for name in ("encoder", "decoder")}
+
+
+def perplexity(usage: Float[Tensor, " size"]) -> float:
+    """How many codes are in use, each counted by how often it is."""
+    share = usage / usage.sum()
+    return float(torch.exp(-(share * (share + 1e-9).log()).sum()))

@@ -1,0 +1,243 @@
+"""The codec in training, at widths that take milliseconds: the stock classes' numbers, learning, exact resumption."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.pretrain.codec import layers
+from pipelines.pretrain.codec.checkpoint import export, read_state
+from pipelines.pretrain.codec.data import Crops
+from pipelines.pretrain.codec.loss import Envelope, Spectra
+from pipelines.pretrain.codec.model import Shape, TrainableCodec, perplexity
+from pipelines.pretrain.codec.quantize import Codebooks
+from pipelines.pretrain.codec.train import Crop, Device, Line, Schedule, Trainer, fit, learning_rate, read_log, resume
+from pipelines.pretrain.corpus import Clip, Shard
+from tests.sounds import speechlike
+from voice.audio import FRAME_SAMPLES, to_pcm16
+from voice.codec import Codec
+from voice.errors import InputError
+
+SHAPE = Shape(
+    codebooks=3, codebook_size=16, codebook_dim=8, encoder_filters=2, encoder_hidden=16, encoder_layers=1,
+    decoder_latent=16, decoder_hidden=16, decoder_layers=1, decoder_window=4, decoder_dim=32,
+    upsampling_ratios=[2, 1, 2], upsample_rates=[4, 5, 8, 3], heads=2,
+)  # fmt: skip
+SCHEDULE = Schedule(
+    steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, weight_decay=0.0, clip_norm=1.0,
+    average_decay=0.9, autoencoder_steps=3, silent_steps=1, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03,
+    envelope=1.0, convergence=0.5, silent_crops=[Crop(count=3, frames=4)],
+    crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)], save_minutes=60.0, log_every=2, seed=0,
+)  # fmt: skip
+CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
+
+
+def codec_of_seed(seed: int = 0) -> TrainableCodec:
+    torch.manual_seed(seed)
+    return TrainableCodec(SHAPE, decay=0.9, revive_below=0.01)
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Crops:
+    samples = to_pcm16(np.concatenate([speechlike(4.0, pitch=pitch) for pitch in (90.0, 140.0, 210.0)]))
+    shard = Shard(tmp_path / "train-0000", (Clip("a", "s", 0, len(samples), "a"),))
+    shard.write(samples)
+    return Crops([(1.0, [shard])], seed=0)
+
+
+def trainer(crops: Crops, schedule: Schedule = SCHEDULE) -> Trainer:
+    return Trainer(codec_of_seed(), crops, schedule, CPU)
+
+
+def test_the_layout_of_training_gives_the_stock_models_numbers():
+    codec = codec_of_seed().eval()
+    encoder, decoder = codec.stock.encoder, codec.stock.decoder
+    audio = 0.1 * torch.randn(2, 6 * FRAME_SAMPLES)
+    with torch.no_grad():
+        features = encoder.encoder(audio[:, None])
+        latents = encoder.downsample(encoder.encoder_transformer(features.transpose(1, 2))[0].transpose(1, 2))
+        torch.testing.assert_close(codec.latents(audio), latents.transpose(1, 2), atol=1e-4, rtol=1e-4)
+        x = torch.randn(2, 2 * SHAPE.codebook_dim, 6)
+        stock = decoder.pre_transformer(inputs_embeds=decoder.pre_conv(x).transpose(1, 2)).last_hidden_state
+        hidden = layers.foresee(x.transpose(1, 2), decoder)
+        torch.testing.assert_close(hidden, stock, atol=1e-5, rtol=1e-4)
+        wave = stock.transpose(1, 2)
+        for block in [b for pair in decoder.upsample for b in pair] + list(decoder.decoder):
+            wave = block(wave)
+        torch.testing.assert_close(
+            layers.render(layers.refine(hidden, decoder), decoder), wave[:, 0], atol=1e-4, rtol=1e-3
+        )
+
+
+def test_the_gradient_of_the_snake_is_the_derivative_of_the_stock_one():
+    module = codec_of_seed().stock.decoder.decoder[-2].double()
+    torch.nn.init.normal_(module.alpha)
+    torch.nn.init.normal_(module.beta)
+    x = torch.randn(2, 7, module.in_features, dtype=torch.double, requires_grad=True)
+    upstream = torch.randn_like(x)
+    ours = torch.autograd.grad((layers.snake(x, module) * upstream).sum(), [x, module.alpha, module.beta])
+    stock = module(x.transpose(1, 2)).transpose(1, 2)
+    theirs = torch.autograd.grad((stock * upstream).sum(), [x, module.alpha, module.beta])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_few_steps_lower_the_loss(crops):
+    training = trainer(crops, replace(SCHEDULE, steps=40, silent_steps=0, autoencoder_steps=100))
+    losses = [training.take_step()["loss"] for _ in range(30)]
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_quantised_it_learns_on_and_all_parts_move(crops):
+    training = trainer(crops)
+    for _ in range(4):
+        training.take_step()
+    before = {name: p.detach().clone() for name, p in training.codec.stock.named_parameters()}
+    books = training.codec.rest.vectors.clone()
+    training.take_step()
+    moved = {name for name, p in training.codec.stock.named_parameters() if not torch.equal(p, before[name])}
+    still = {name for name in before.keys() - moved if "quantizer" not in name}
+    assert not still
+    assert "decoder.quantizer.rvq_rest.output_proj.weight" in moved
+    assert "encoder.quantizer.acoustic_residual_vector_quantizer.input_proj.weight" in moved
+    assert not torch.equal(training.codec.rest.vectors, books)
+    assert training.code_usage()
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(crops, tmp_path):
+    whole = trainer(crops)
+    fit(whole, tmp_path / "whole", report=lambda line: None)
+    for stop in (2, 5):  # before and after the codebooks begin
+        first = trainer(crops, replace(SCHEDULE, steps=stop, decay_steps=0))  # the plateau, as in the whole run
+        fit(first, tmp_path / str(stop), report=lambda line: None)
+        torch.manual_seed(99)
+        second = Trainer(codec_of_seed(7), crops, SCHEDULE, CPU)
+        assert resume(second, tmp_path / str(stop))
+        fit(second, tmp_path / str(stop), report=lambda line: None)
+        one, other = whole.state(), second.state()
+        for key in ("codec", "average"):
+            for name, tensor in one[key].items():
+                assert torch.equal(tensor, other[key][name]), (stop, name)
+        # means since the line before: the first one after a stop may have fewer steps in it
+        logs = [read_log(tmp_path / name / "training.csv") for name in ("whole", str(stop))]
+        assert [line.step for line in logs[0]] == [line.step for line in logs[1]]
+        assert logs[0][-1].loss == logs[1][-1].loss
+
+
+def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crops, tmp_path):
+    training = trainer(crops, replace(SCHEDULE, steps=4))
+    fit(training, tmp_path, report=lambda line: None)
+    with (tmp_path / "training.csv").open("a") as file:
+        file.write("6" + ",0.1" * 10 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
+    assert resume(trainer(crops), tmp_path)
+    assert [line.step for line in read_log(tmp_path / "training.csv")] == [2, 4]
+
+
+def test_what_is_exported_loads_in_stock_qwen_tts_and_gives_the_codes_of_training(crops, tmp_path):
+    training = trainer(crops)
+    fit(training, tmp_path, report=lambda line: None)
+    state = read_state(tmp_path)
+    export(state, tmp_path / "checkpoint" / "speech_tokenizer", dtype=torch.float32)
+    stock = Codec(tmp_path / "checkpoint", device="cpu")
+    assert stock.encode([speechlike(7.5 * FRAME_SAMPLES / 24_000)])[0].shape == (8, SHAPE.codebooks)
+    audio = speechlike(8 * FRAME_SAMPLES / 24_000)
+    codes = stock.encode([audio])[0]
+    assert len(stock.decode(codes)) == 8 * FRAME_SAMPLES
+    with torch.no_grad():  # the average instead of the weights, as exported
+        for name, parameter in training.codec.stock.named_parameters():
+            parameter.copy_(training.average[name])
+        out = training.codec.eval()(torch.from_numpy(audio)[None], quantise=True)
+    np.testing.assert_array_equal(codes, out.codes)
+    np.testing.assert_allclose(stock.decode(codes), out.audio[0].clamp(-1, 1), atol=1e-4)
+
+
+def test_an_autoencoder_is_not_exported(crops, tmp_path):
+    fit(trainer(crops, replace(SCHEDULE, steps=2)), tmp_path, report=lambda line: None)
+    with pytest.raises(InputError, match="still an autoencoder"):
+        export(read_state(tmp_path), tmp_path / "speech_tokenizer")
+
+
+def test_rates_that_do_not_make_a_frame_are_refused():
+    with pytest.raises(InputError, match="1920"):
+        TrainableCodec(replace(SHAPE, upsample_rates=[4, 5, 8, 2]), decay=0.9, revive_below=0.01)
+
+
+def test_moving_averages_find_clusters_and_unused_codes_come_back():
+    torch.manual_seed(0)
+    centres = 4 * torch.randn(8, 5)
+    books = Codebooks(1, 8, 5, decay=0.8, revive_below=0.05)
+    books.sums[:] = 100.0  # nobody chooses them
+    for _ in range(100):
+        books(centres[torch.randint(8, (64,))] + 0.01 * torch.randn(64, 5), learn=True)
+    out = books(centres, learn=False)
+    assert out.commitment < 0.2 * centres.var()
+    assert len(set(out.codes[:, 0].tolist())) >= 6
+
+
+def test_gradients_pass_straight_through_the_codebooks():
+    x = torch.randn(10, 5, requires_grad=True)
+    out = Codebooks(2, 4, 5, decay=0.9, revive_below=0.0)(x, learn=False)
+    out.vectors.sum().backward()
+    torch.testing.assert_close(x.grad, torch.ones_like(x))
+
+
+def test_k_means_leaves_less_level_after_level():
+    torch.manual_seed(0)
+    x = torch.randn(2_000, 6)
+    errors = []
+    for levels in (1, 2, 4):
+        books = Codebooks(levels, 16, 6, decay=0.99, revive_below=0.0)
+        books.fit(x, iterations=10)
+        errors.append((books(x, learn=False).vectors - x).square().mean().item())
+    assert errors[0] > 1.2 * errors[1] > 1.4 * errors[2]
+
+
+def test_loss_is_zero_for_the_same_sound_and_blind_to_its_sign():
+    audio = torch.from_numpy(speechlike(1.0))[None]
+    near = Spectra()(-audio, audio)
+    assert near.mel < 1e-4
+    assert near.convergence < 1e-3
+    assert Spectra()(0.5 * audio, audio).mel > 0.3  # half the amplitude: ln 2 where it is not silent
+
+
+def test_silent_steps_teach_all_but_the_waveform_blocks(crops):
+    training = trainer(crops, replace(SCHEDULE, steps=200, silent_steps=100, autoencoder_steps=100))
+    before = {name: p.detach().clone() for name, p in training.codec.stock.named_parameters()}
+    losses = [training.take_step()["envelope"] for _ in range(60)]
+    still = {name for name, p in training.codec.stock.named_parameters() if torch.equal(p, before[name])}
+    assert {name for name in still if "quantizer" not in name} == {
+        n for n in before if n.startswith("decoder.decoder.")
+    }
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_an_envelope_of_a_frame_lies_where_its_sound_is():
+    envelope = Envelope(240)
+    audio = torch.zeros(1, 24_000)
+    audio[:, 12_000:12_240] = torch.from_numpy(speechlike(0.01))
+    assert envelope.measure(audio).shape == (1, 100, envelope.bands)
+    assert envelope.measure(audio)[0].mean(1).argmax() == 50
+
+
+def test_a_batch_depends_on_its_number_alone(crops):
+    one = crops.draw(5, count=3, frames=4)
+    crops.draw(6, count=3, frames=4)
+    assert torch.equal(one, crops.draw(5, count=3, frames=4))
+    assert not torch.equal(one, crops.draw(6, count=3, frames=4))
+
+
+def test_rate_warms_up_twice_stays_and_falls():
+    schedule = replace(SCHEDULE, steps=100, silent_steps=40, warmup_steps=10, decay_steps=20)
+    rates = [learning_rate(step, schedule) / schedule.lr for step in (0, 9, 40, 50, 79, 90, 100)]
+    assert rates == pytest.approx([0.1, 1.0, 0.1, 1.0, 1.0, 0.55, 0.1])
+
+
+def test_perplexity_counts_codes_in_use():
+    assert perplexity(torch.tensor([1.0, 1.0, 1.0, 0.0])) == pytest.approx(3.0, rel=1e-3)
+
+
+def test_lines_of_the_log_come_back(tmp_path):
+    assert read_log(tmp_path / "none.csv") == []
+    assert Line.__slots__[0] == "step"
