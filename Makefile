@@ -39,7 +39,9 @@ repro: setup ## recordings to a packaged voice, for the choices in params.yaml; 
 	@printf 'Compare runs and voices:   make mlflow\n'
 	@printf 'Serve the winner:          make serve\n'
 
-doctor: setup ## what would stop or spoil a training of the choices in params.yaml, in some seconds
+doctor: setup ## what would stop or spoil a training of the choices in params.yaml; seconds once the voice is encoded
+	@git update-index --skip-worktree dvc.lock 2>/dev/null || true
+	dvc repro --quiet encode describe
 	python -m pipelines.train.finetune --preflight voice=$(VOICE) language=$(call choice,language) model=$(call choice,model) train=$(call choice,train)
 
 record: PORT = 8082

@@ -29,7 +29,7 @@ from pipelines.train.export import Change, export
 from pipelines.train.listening import COLUMNS, Heard, rows
 from pipelines.train.live import Live, Recorder, Silent
 from pipelines.train.lora import merge_adapters, set_scale
-from pipelines.train.preflight import preflight
+from pipelines.train.preflight import check_device, preflight
 from pipelines.train.prepare import Prepared, fit_memory, prepare
 from pipelines.train.run import History, Stopped, Training
 from pipelines.train.settings import Train
@@ -206,8 +206,9 @@ def _write_report(result: Result, report: Path) -> None:
 
 
 def _preflight(config: Finetune, accelerator: Accelerator) -> None:
+    print(device := check_device(accelerator.device))  # first: it needs no data and no model
+    failed = int(not device.ok)
     prepared = prepare(config.voice, config.model, config.train, Folders.of(config.voice).codes, accelerator)
-    failed = 0
     for check in preflight(
         prepared, voice=config.voice, language=config.language, accelerator=accelerator, root=Path()
     ):

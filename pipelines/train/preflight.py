@@ -112,10 +112,9 @@ def check_speech(prepared: Prepared, voice: str, language: str, accelerator: Acc
 def preflight(
     prepared: Prepared, *, voice: str, language: str, accelerator: Accelerator, root: Path
 ) -> Iterator[Check]:
-    """All checks in the order in which they save time. One that fails does not stop the others."""
+    """All checks of a prepared model, in the order in which they save time. One that fails does not stop the others."""
     budget = fit_memory(prepared, accelerator)
     checks: list[Callable[[], Check]] = [
-        lambda: check_device(accelerator.device),
         lambda: check_memory(budget),
         lambda: check_disk(budget, root),
         lambda: check_data(root / "reports" / voice / "data.json", prepared),
