@@ -1,4 +1,4 @@
-"""Recognisers over many clips: the light ones in as many processes as there are cores."""
+"""Recognisers over many clips: the light ones in as many processes as there are cores, the others in batches."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,8 @@ def hear(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:
     """What is heard in each file, in order."""
     count = min(len(os.sched_getaffinity(0)), len(paths)) if asr.copies else 1
     if count <= 1:
-        yield from (_hear(asr, path) for path in paths)
+        for start in range(0, len(paths), asr.batch):
+            yield from asr.transcribe_all([read_waveform(path) for path in paths[start : start + asr.batch]])
         return
     # a fork server: this process may have loaded torch, whose threads do not survive a fork
     with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:

@@ -18,12 +18,12 @@ from typing import Any
 
 import yaml
 
-from pipelines.eval.settings import System
+from pipelines.eval.settings import CODEC, System
 from voice.errors import InputError
 from voice.pack import Kind
-from voice.tracking import Run, Store
+from voice.tracking import Input, Pointer, Run, Store
 
-BOUNDS = ("real", "other_speaker")
+_SPEAKING = ("synthesize@", "synthesize_more@")
 NO_METRIC = ("side", "epoch", "step")  # columns of training.csv
 
 
@@ -45,6 +45,12 @@ class Lock:
         """Hash of what these stages read, ran and made."""
         content = json.dumps([self.stages[name] for name in names], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def digest(self, name: str, path: Path) -> str:
+        """DVC's hash of what a stage read or made; `unknown` where the lock has none."""
+        stage = self.stages[name]
+        found = {entry["path"]: entry.get("md5", "") for entry in [*stage.get("deps", []), *stage.get("outs", [])]}
+        return str(found.get(path.as_posix()) or "unknown").removesuffix(".dir")
 
     def choices(self, name: str) -> dict[str, str]:
         """The `key=value` words of a stage's command: voice, model, train, eval, system."""
@@ -92,9 +98,9 @@ def _curve(path: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 def runs(lock: Lock) -> Iterator[Run]:
-    """One run for each stage, system and bound that the lock knows."""
+    """One run for each stage, and one for each system and bound of a voice."""
     for name in lock.stages:
-        if not name.startswith("synthesize@") and name != "score":
+        if not name.startswith(_SPEAKING) and name not in ("score", "roundtrip"):
             yield _stage_run(lock, name)
     if "compare" in lock.stages:
         yield from _system_runs(lock)
@@ -106,7 +112,8 @@ def _stage_run(lock: Lock, name: str) -> Run:
     metrics: dict[str, float] = {}
     curves: list[tuple[int, dict[str, float]]] = []
     artifacts: list[Path] = []
-    live = ""
+    live, tags = "", {"voice": voice, "stage": name}
+    inputs: list[Input] = []
     match name:
         case "preprocess":
             artifacts = [processed / "measurements.csv"]
@@ -124,67 +131,89 @@ def _stage_run(lock: Lock, name: str) -> Run:
             metrics = {key: value for key, value in numbers(summary).items() if key not in drawn}
             live = summary["run"]
             artifacts = [reports / "listening"]
+            codes = Path("data/codes") / voice
+            inputs = [Input(f"{voice}-codes", lock.digest(name, codes), codes, "training")]
         case "compare":
-            metrics = numbers(_json(reports / "metrics.json")["difference_to_zero_shot"])
-            artifacts = [reports / "report.html", reports / "metrics.json"]
+            found = _json(reports / "metrics.json")
+            metrics = numbers(found["difference_to_zero_shot"]) | numbers({"votes": found["votes"]})
+            tags["verdict"] = found["decision"]["outcome"]
+            artifacts = [reports / "report.html", reports / "metrics.json", reports / "figures.csv"]
         case "package":
             artifacts = [Path("models") / voice / "bento" / "tag.txt"]
-    tags = {"voice": voice, "stage": name}
-    return Run(name, lock.key(name), tags, lock.params(name), metrics, curves, artifacts, live)
+    return Run(name, lock.key(name), tags, lock.params(name), metrics, curves, artifacts, inputs, live=live)
 
 
 def _system_runs(lock: Lock) -> Iterator[Run]:
     voice = lock.choices("compare")["voice"]
-    reports = Path("reports") / voice
-    systems = _json(reports / "metrics.json")["systems"]
-    params = lock.params("score")
-    for system in System:
-        stage = f"synthesize@{system}"
-        yield Run(
-            stage,
-            lock.key(stage, "score", "compare"),
-            {"voice": voice, "stage": "synthesize", "system": system},
-            params | lock.params(stage),
-            numbers(systems[system]),
-            artifacts=[reports / "scores" / f"{system}.csv"],
-        )
-    for bound in BOUNDS:
-        yield Run(
-            f"score@{bound}",
-            lock.key("score", "compare"),
-            {"voice": voice, "stage": "score", "system": bound},
-            params,
-            numbers(systems[bound]),
-            artifacts=[reports / "scores" / f"{bound}.csv"],
-        )
+    metrics = _json(Path("reports") / voice / "metrics.json")
+    stages = {name.partition("@")[2]: name for name in lock.stages if name.startswith(_SPEAKING)}
+    for system, figures in metrics["systems"].items():
+        yield _system_run(lock, voice, system, figures, metrics["texts"], stages.get(system, "score"))
+    for bound, figures in metrics["bounds"].items():
+        stage = "roundtrip" if bound == CODEC and "roundtrip" in lock.stages else "score"
+        yield _system_run(lock, voice, bound, figures, metrics["texts"], stage)
+
+
+def _system_run(lock: Lock, voice: str, system: str, figures: dict[str, Any], texts: dict[str, Any], stage: str) -> Run:
+    reports, processed = Path("reports") / voice, Path("data/processed") / voice
+    spoken = reports / "audio" / system
+    role = "system" if stage.startswith(_SPEAKING) else "bound"
+    inputs = [Input(f"{voice}-held-out", lock.digest("score", processed / "wavs"), processed / "wavs", "evaluation")]
+    if role == "system":
+        inputs.append(Input(f"texts-{texts['language']}", texts["version"], reports / "sentences.csv", "evaluation"))
+    return Run(
+        f"{voice}/{system}",
+        lock.key(*dict.fromkeys((stage, "score", "compare"))),
+        {"voice": voice, "stage": stage.partition("@")[0], "system": system, "role": role},
+        lock.params("score") | lock.params(stage),
+        numbers(figures),
+        artifacts=[
+            reports / "scores" / f"{system}.csv",
+            reports / "report.html",
+            *([spoken] if role == "system" else []),
+        ],
+        inputs=inputs,
+        model=_model_of(lock, voice, system, stage) if role == "system" else None,
+    )
+
+
+def _model_of(lock: Lock, voice: str, system: str, stage: str) -> Pointer:
+    read = (entry["path"] for entry in lock.stages[stage].get("deps", []))
+    tuned = [path for path in read if not path.startswith(("data/", "reports/", "pipelines/"))]
+    checkpoint = Path(tuned[0]) if tuned else Path("data/processed") / voice / "reference.wav"
+    return Pointer(f"{voice}-{system}", checkpoint, lock.digest(stage, checkpoint))
 
 
 def register(store: Store, lock: Lock, logged: Mapping[str, str]) -> None:
-    """Register the tuned checkpoint and the packaged winner by pointer; the winner becomes the champion."""
+    """Register both voices by pointer: the winner is the champion, the other one the challenger."""
     if "package" not in lock.stages:
         return
     voice = lock.choices("package")["voice"]
     model = f"voice-{voice.lower()}"
-    tuned = store.register(
-        model,
-        Path("models") / voice / "finetuned",
-        run_id=logged["finetune"],
-        key=lock.key("finetune"),
-        tags={"kind": Kind.FINETUNED},
-    )
-    metrics = _json(Path("reports") / voice / "metrics.json")
-    if metrics["decision"]["winner"] == System.FINETUNED:
-        store.set_champion(model, tuned)
-        return
+    tuned = Path("models") / voice / "finetuned"
+    reference = Path("data/processed") / voice / "reference.wav"
+    wins = _json(Path("reports") / voice / "metrics.json")["decision"]["winner"] == System.FINETUNED
     pack = (Path("models") / voice / "bento" / "pack_tag.txt").read_text(encoding="utf-8").strip()
-    version = store.register(
-        model,
-        Path(".bentoml/models") / pack.replace(":", "/"),
-        run_id=logged[f"synthesize@{System.ZERO_SHOT}"],
-        key=pack,
-        tags={"kind": Kind.ZERO_SHOT},
-    )
-    store.set_champion(model, version)
+    versions = {
+        Kind.FINETUNED: store.register(
+            model,
+            tuned,
+            run_id=logged["finetune"],
+            key=lock.key("finetune"),
+            tags={"kind": Kind.FINETUNED, "dvc_md5": lock.digest("finetune", tuned)},
+        ),
+        # packaged, it is a folder of its own; otherwise the base of conf/model/ and this reference
+        Kind.ZERO_SHOT: store.register(
+            model,
+            reference.parent if wins else Path(".bentoml/models") / pack.replace(":", "/"),
+            run_id=logged[f"{voice}/{System.ZERO_SHOT}"],
+            key=lock.key("split") if wins else pack,
+            tags={"kind": Kind.ZERO_SHOT, "dvc_md5": lock.digest("split", reference)},
+        ),
+    }
+    champion, challenger = (Kind.FINETUNED, Kind.ZERO_SHOT) if wins else (Kind.ZERO_SHOT, Kind.FINETUNED)
+    store.set_alias(model, "champion", versions[champion])
+    store.set_alias(model, "challenger", versions[challenger])
 
 
 def main() -> None:

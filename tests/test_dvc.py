@@ -44,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run(["git", *identity, "commit", "-qm", "start"], cwd=folder, check=True)
-    assert len(ran(folder)) == 14
+    assert len(ran(folder)) == 17
     return folder
 
 
@@ -70,8 +70,34 @@ def test_an_evaluation_margin_reruns_only_the_comparison_and_what_hangs_on_it(pr
 
 
 def test_another_judge_scores_again_but_synthesizes_nothing(project: Path):
-    edit(project / "conf/eval/quick.yaml", "speaker: resemblyzer", "speaker: ecapa")
-    assert ran(project) == {"score", "compare"}
+    edit(project / "conf/judges/offline.yaml", "speaker: resemblyzer", "speaker: ecapa")
+    assert ran(project) == {"plan", "score", "compare"}
+
+
+def test_another_set_of_texts_is_spoken_and_nothing_trained(project: Path):
+    (project / "pipelines/eval/texts/en.txt").write_text("Another sentence.|short\n")
+    assert ran(project) == {"plan"}  # the stub's list comes out the same
+    (project / "reports/demo/sentences.csv").write_text("other")
+    edit(project / "conf/eval/quick.yaml", "takes: 1", "takes: 2")
+    spoken = {"zero_shot", "zero_shot_embedding", "finetuned", "finetuned_in_context"}
+    assert ran(project) - {"plan"} == {f"synthesize@{name}" for name in spoken}
+    edit(project / "conf/eval/quick.yaml", "takes: 2", "takes: 1")
+    ran(project)
+
+
+def test_votes_are_counted_without_judging_again(project: Path):
+    with (project / "data/listening.csv").open("a") as file:
+        file.write("a vote\n")
+    assert ran(project) == {"compare"}
+
+
+def test_a_further_system_is_spoken_and_all_are_compared(project: Path):
+    (project / "models/mine").mkdir(parents=True)
+    (project / "models/mine/voice.json").write_text("{}")
+    edit(project / "conf/systems.yaml", "systems: {}", "systems: {mine: {checkpoint: models/mine}}")
+    assert ran(project) == {"plan", "synthesize_more@mine", "score", "compare"}
+    edit(project / "conf/systems.yaml", "systems: {mine: {checkpoint: models/mine}}", "systems: {}")
+    ran(project)
 
 
 def test_a_file_that_is_not_selected_reruns_nothing(project: Path):
@@ -87,7 +113,7 @@ def test_a_selected_training_value_leaves_zero_shot_alone(project: Path):
 
 def test_selecting_another_method_reruns_what_reads_it(project: Path):
     edit(project / "params.yaml", "train: full", "train: lora")
-    assert ran(project) == {"finetune", "synthesize@finetuned", "package"}
+    assert ran(project) == {"finetune", "synthesize@finetuned", "synthesize@finetuned_in_context", "package"}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +121,7 @@ def test_selecting_another_method_reruns_what_reads_it(project: Path):
     [
         ("pipelines/train/loss.py", {"finetune"}),
         ("pipelines/eval/metrics.py", {"score"}),
+        ("pipelines/eval/numerals.py", {"score"}),
         ("pipelines/eval/gate.py", {"compare"}),
         ("pipelines/eval/bootstrap.py", {"compare"}),
     ],

@@ -17,14 +17,14 @@ import pytest
 import soundfile
 
 from pipelines.data import curate, encode, preprocess, segment, split, transcribe
-from pipelines.eval import compare, score, synthesize
+from pipelines.eval import compare, plan, roundtrip, score, synthesize
 from pipelines.eval.settings import System
 from pipelines.train import finetune
 
 PROJECT = Path(__file__).resolve().parent.parent
 RECORDINGS = PROJECT.parent / "shared/recordings"
 CLIPS = 12
-QUICK = ["eval.text_limit=2", "eval.held_out_limit=1", "eval.resamples=200", "eval.players=2"]
+QUICK = ["eval.text_limit=2", "eval.held_out_limit=1", "eval.resamples=200", "eval.players=2", "eval.first_audio=1"]
 
 
 def take(source: Path, folder: Path) -> None:
@@ -71,6 +71,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             _run(split.main, voice, "data.eval_share=0.3")
             _run(encode.main, voice)
             _run(finetune.main, voice, "train=lora", "train.epochs=1")
+            _run(plan.main, voice, *QUICK)
+            _run(roundtrip.main, voice)
             for system in System:
                 _run(synthesize.main, voice, f"system={system}", *QUICK)
             _run(score.main, voice, *QUICK)
@@ -92,10 +94,12 @@ def test_the_stages_lead_from_recordings_to_a_verdict(project: tuple[Path, str])
     assert [name for name, verdict in verdicts.items() if verdict == "dropped"] in (["again"], [list(verdicts)[-2]])
     assert len(verdicts) == CLIPS + 1
     metrics = json.loads((folder / f"reports/{voice}/metrics.json").read_text())
-    assert set(metrics["systems"]) == {*System, "real", "other_speaker"}
-    real, other = (metrics["systems"][name]["sim_resemblyzer"] for name in ("real", "other_speaker"))
+    assert set(metrics["systems"]) == set(System)
+    assert set(metrics["bounds"]) == {"real", "codec", "other_speaker"}
+    real, other = (metrics["bounds"][name]["sim_resemblyzer"] for name in ("real", "other_speaker"))
     assert real > other
-    assert metrics["systems"]["real"]["wer_pocketsphinx"] < metrics["systems"]["zero_shot"]["wer_pocketsphinx"]
+    assert metrics["bounds"]["real"]["wer_pocketsphinx"] < metrics["systems"]["zero_shot"]["wer_pocketsphinx"]
+    assert metrics["texts"]["sentences"] == 3
     assert "<audio" in (folder / f"reports/{voice}/report.html").read_text()
 
 

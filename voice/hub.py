@@ -1,5 +1,6 @@
 """Folders of weights: local ones as they are, others from the Hugging Face hub."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,3 +27,15 @@ def fetch(source: str, revision: str | None = None, *, files: Sequence[str] | No
             f"model {source} could not be fetched from the hub ({reason}). Go online, download it elsewhere and name "
             f"its folder under conf/, {instead}"
         ) from error
+
+
+def version(folder: Path) -> str:
+    """Which weights a fetched folder holds: its commit on the hub, or a hash of a local folder's files."""
+    if folder.parent.name == "snapshots":  # the hub's cache: models--owner--name/snapshots/<commit>
+        return f"{folder.parent.parent.name}@{folder.name}"
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        digest.update(f"{path.name}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -3,27 +3,32 @@
 python -m pipelines.eval.compare voice=demo eval.wer_margin=0.02
 """
 
-import csv
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipelines.eval.bootstrap import Interval, mean_interval, paired_difference
-from pipelines.eval.gate import Decision, decide
-from pipelines.eval.report import render
-from pipelines.eval.score import OTHER_SPEAKER, REAL
-from pipelines.eval.settings import Eval, System
-from voice.asr import metric_name
+from pipelines.eval.ballot import VOTES, Poll, Vote, poll, read_votes
+from pipelines.eval.bootstrap import Interval, differences, mean_interval
+from pipelines.eval.figures import Resampling, Rows, beside, by_sentence, summarise
+from pipelines.eval.gate import Decision, Evidence, Margins, decide
+from pipelines.eval.memory import audio_digest
+from pipelines.eval.panel import metric_names
+from pipelines.eval.ranks import holm, opinion
+from pipelines.eval.report import Limits, render
+from pipelines.eval.score import read_rows
+from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, System, system_names
+from pipelines.eval.texts import digest, read_sentences
 from voice.publish import publish
 from voice.stage import output_root, stage
+from voice.table import write_table
 
 log = logging.getLogger(__name__)
+
+BASELINE = System.ZERO_SHOT
+_MEASURES = ("sim", "wer", "cer", "runaway")
 
 
 @dataclass
@@ -31,96 +36,150 @@ class Compare:  # conf/compare.yaml
     """Settings of the stage."""
 
     voice: str
+    language: str
     eval: Eval
+    judges: Judges
+    systems: dict[str, MoreSystem]
 
 
-def read_scores(path: Path) -> list[dict[str, str]]:
-    """Read one system's scores."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What was scored: rows by name, systems and bounds apart."""
+
+    rows: Mapping[str, Rows]
+    systems: Sequence[str]
+
+    @property
+    def bounds(self) -> list[str]:
+        """The ceilings, then the floors."""
+        return [name for name in self.rows if name not in self.systems]
 
 
-def by_sentence(rows: Sequence[dict[str, str]], column: str) -> dict[str, float]:
-    """Average a measure over the takes of each sentence."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        values[row["sentence"]].append(float(row[column]))
-    return {sentence: float(np.mean(v)) for sentence, v in values.items()}
-
-
-def metric_names(settings: Eval) -> dict[str, str]:
-    """Column of the scores -> metric name with its judge's name; the same for all voices and systems."""
-    asr = settings.asr if settings.asr == "pocketsphinx" else metric_name(settings.asr_model)
-    return {"wer": f"wer_{asr}", "cer": f"cer_{asr}", "sim": f"sim_{settings.speaker}"}
-
-
-def summarise(rows: Sequence[dict[str, str]], names: dict[str, str], settings: Eval) -> dict[str, Any]:
-    """One system's metrics: each judged measure with its interval, and what needs none."""
-    metrics: dict[str, Any] = {}
-    for column, name in names.items():
-        interval = mean_interval(by_sentence(rows, column), resamples=settings.resamples, seed=settings.seed)
-        metrics |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    spoken = [row for row in rows if not row["error"]]
-    metrics["characters_per_second"] = float(np.mean([float(r["characters_per_second"]) for r in spoken] or [0.0]))
-    metrics["utterances"] = len(rows)
-    if rows[0]["rtf"] or rows[0]["error"]:
-        metrics["failed_share"] = 1 - len(spoken) / len(rows)
-        metrics["runaway_share"] = sum(row["runaway"] == "True" for row in rows) / len(rows)
-        metrics["rtf"] = float(np.mean([float(r["rtf"]) for r in spoken] or [0.0]))
-    return metrics
-
-
-def compare(scores: dict[str, list[dict[str, str]]], settings: Eval) -> tuple[dict[str, Any], Decision]:
-    """All metrics, the paired differences to the zero-shot baseline, and the decision."""
-    names = metric_names(settings)
-    baseline = scores[System.ZERO_SHOT]
-    systems = {name: summarise(rows, names, settings) for name, rows in scores.items()}
-    for metrics in systems.values():
-        metrics["speaking_rate_ratio"] = metrics["characters_per_second"] / systems[REAL]["characters_per_second"]
-    differences = {
-        system: {column: _difference(scores[system], baseline, column, settings) for column in names}
-        for system in (System.FINETUNED, System.ZERO_SHOT_EMBEDDING)
+def measured_differences(scored: Scored, resampling: Resampling) -> dict[str, dict[str, Interval]]:
+    """Each system minus zero-shot in context, sentence by sentence, by measure."""
+    return {
+        system: {
+            measure: mean_interval(
+                _paired(scored, system, measure), resamples=resampling.resamples, seed=resampling.seed
+            )
+            for measure in _MEASURES
+        }
+        for system in scored.systems
+        if system != BASELINE
     }
-    tuned = differences[System.FINETUNED]
-    sentences = len(by_sentence(baseline, "sim"))
-    decision = decide(tuned["sim"], tuned["wer"], sentences=sentences, wer_margin=settings.wer_margin)
+
+
+def _paired(scored: Scored, system: str, measure: str) -> dict[str, float]:
+    return differences(by_sentence(scored.rows[system], measure), by_sentence(scored.rows[BASELINE], measure))
+
+
+def second_opinions(scored: Scored) -> dict[str, dict[str, dict[str, float]]]:
+    """Wilcoxon's p, the same adjusted over all systems, and the effect size, by system and judged measure."""
+    found = {
+        system: {measure: asdict(opinion(_paired(scored, system, measure))) for measure in ("sim", "wer", "cer")}
+        for system in scored.systems
+        if system != BASELINE
+    }
+    for measure in ("sim", "wer", "cer"):
+        adjusted = holm([found[system][measure]["wilcoxon_p"] for system in found])
+        for system, p in zip(found, adjusted, strict=True):
+            found[system][measure]["holm_p"] = p
+    return found
+
+
+def compare(
+    scored: Scored, settings: Eval, names: Mapping[str, str], votes: Poll
+) -> tuple[dict[str, Any], dict[str, Any], Decision]:
+    """All figures, the headline, and the decision."""
+    resampling = Resampling(settings.resamples, settings.seed)
+    figures = {name: summarise(rows, names, resampling) for name, rows in scored.rows.items()}
+    for ones in figures.values():
+        ones |= beside(ones, figures[REAL])
+    changes = measured_differences(scored, resampling)
+    tuned = changes[System.FINETUNED]
+    sentences = figures[BASELINE]["sentences"]
+    decision = decide(
+        Evidence(tuned["sim"], tuned["wer"], tuned["runaway"], sentences, votes),
+        Margins(settings.sim_margin, settings.wer_margin, settings.runaway_margin, settings.votes),
+    )
+    labels = {**names, "runaway": "runaway_share"}
+    opinions = second_opinions(scored)
     metrics = {
-        "systems": systems,
+        "systems": {name: figures[name] for name in scored.systems},
+        "bounds": {name: figures[name] for name in scored.bounds},
         "difference_to_zero_shot": {
-            system: {names[column]: asdict(interval) for column, interval in columns.items()}
-            for system, columns in differences.items()
+            system: {labels[m]: asdict(interval) | opinions[system].get(m, {}) for m, interval in measures.items()}
+            for system, measures in changes.items()
         },
+        "votes": asdict(votes),
         "decision": {"outcome": decision.outcome, "reason": decision.reason, "winner": decision.winner},
     }
-    return metrics, decision
+    return metrics, headline(metrics, names), decision
 
 
-def _difference(
-    rows: Sequence[dict[str, str]], baseline: Sequence[dict[str, str]], column: str, settings: Eval
-) -> Interval:
-    return paired_difference(
-        by_sentence(rows, column), by_sentence(baseline, column), resamples=settings.resamples, seed=settings.seed
-    )
+def headline(metrics: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The few figures that `dvc metrics diff` and `dvc exp show` are to show."""
+    tuned = metrics["difference_to_zero_shot"][System.FINETUNED]
+    both = (names["sim"], names["wer"])
+    return {
+        "verdict": metrics["decision"]["outcome"],
+        **{system: {name: metrics["systems"][system][name] for name in both} for system in metrics["systems"]},
+        "ceiling": {name: metrics["bounds"][REAL][name] for name in both},
+        "finetuned_minus_zero_shot": {
+            name: {end: tuned[name][end] for end in ("mean", "low", "high", "detectable")} for name in both
+        },
+    }
 
 
-def _says(detectable: float | None) -> str:
+def plot_rows(metrics: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A line for each system or bound and judged measure: what `dvc plots` draws."""
+    return [
+        {"system": name, "measure": measure, "value": figures[measure]}
+        | {end: figures[f"{measure}_{end}"] for end in ("low", "high")}
+        for group in ("systems", "bounds")
+        for name, figures in metrics[group].items()
+        for measure in names.values()
+    ]
+
+
+def count_votes(votes: Sequence[Vote], voice: str, scored: Scored) -> Poll:
+    """The owner's votes between the fine-tuned voice and zero-shot on the takes that were scored."""
+    pair = (System.FINETUNED, BASELINE)
+    if not any(vote.voice == voice for vote in votes):
+        return Poll(0, 0, 0)
+    audio = {s.value: {audio_digest(Path(r["audio"])) for r in scored.rows[s] if r["audio"]} for s in pair}
+    return poll(votes, voice, *pair, audio)
+
+
+def says(detectable: float | None) -> str:
+    """A detectable difference, in figures."""
     return "unknown" if detectable is None else f"{detectable:.3f}"
 
 
 @stage(Compare)
 def main(config: Compare) -> None:
     """Compare one voice's systems."""
-    report = Path("reports") / config.voice
-    scores = {name: read_scores(report / "scores" / f"{name}.csv") for name in [*System, REAL, OTHER_SPEAKER]}
-    metrics, decision = compare(scores, config.eval)
-    out = output_root() / report
+    reports, settings = Path("reports") / config.voice, config.eval
+    systems = system_names(config.systems, settings.floors)
+    everything = [*systems, REAL, CODEC, *settings.floors]
+    scored = Scored({name: read_rows(reports / "scores" / f"{name}.csv") for name in everything}, systems)
+    names, votes = metric_names(config.judges), count_votes(read_votes(VOTES), config.voice, scored)
+    metrics, headlines, decision = compare(scored, settings, names, votes)
+    sentences = read_sentences(reports / "sentences.csv")
+    metrics["texts"] = {"language": config.language, "sentences": len(sentences), "version": digest(sentences)}
+    out = output_root() / reports
     with publish(out / "metrics.json") as draft:
         draft.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    with publish(out / "headline.json") as draft:
+        draft.write_text(json.dumps(headlines, indent=2) + "\n", encoding="utf-8")
+    write_table(out / "figures.csv", ("system", "measure", "value", "low", "high"), plot_rows(metrics, names))
     with publish(out / "report.html") as draft:
-        page = render(config.voice, metrics, scores, names=metric_names(config.eval), players=config.eval.players)
+        limits = Limits(settings.players, settings.audio_megabytes, settings.next_sentences)
+        spoken = Path("data/processed") / config.voice / "metadata_train.csv"
+        page = render(config.voice, config.language, metrics, scored.rows, names=names, spoken=spoken, limits=limits)
         draft.write_text(page, encoding="utf-8")
-    detectable = metrics["difference_to_zero_shot"][System.FINETUNED]
-    sizes = ", ".join(f"{name} {_says(interval['detectable'])}" for name, interval in detectable.items())
+    changes = metrics["difference_to_zero_shot"][System.FINETUNED]
+    sizes = ", ".join(f"{name} {says(changes[name]['detectable'])}" for name in names.values())
     log.info("%s: %s", decision.outcome, decision.reason)
     log.info("smallest differences that this set would have shown: %s", sizes)
 

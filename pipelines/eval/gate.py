@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipelines.eval.ballot import Poll
 from pipelines.eval.bootstrap import Interval
 from pipelines.eval.settings import System
 
@@ -20,6 +21,27 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Margins:
+    """How much counts, from conf/eval/."""
+
+    sim: float  # gain in similarity that a training must surely exceed
+    wer: float  # loss of intelligibility that is borne
+    runaway: float  # larger share of runaways that is borne
+    votes: int  # of the listening test, before it counts
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Differences fine-tuned minus zero-shot, and how the owner voted between the two."""
+
+    sim: Interval
+    wer: Interval
+    runaway: Interval
+    sentences: int
+    poll: Poll
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The outcome, why, and what gets packaged."""
 
@@ -32,29 +54,45 @@ class Decision:
         return System.FINETUNED if self.outcome is Outcome.FINETUNED_WINS else System.ZERO_SHOT
 
 
-def decide(sim: Interval, wer: Interval, *, sentences: int, wer_margin: float) -> Decision:
-    """Judge the differences fine-tuned minus zero-shot.
+def decide(evidence: Evidence, margins: Margins) -> Decision:
+    """Judge by the figures; where they show no difference, by the owner's ears.
 
-    Fine-tuned wins only where similarity is better with its whole interval above 0, and WER is surely not worse by
-    more than the margin (its interval's upper end). Zero-shot wins where either is surely the other way round. Fewer
-    than six sentences show nothing.
+    A listening test never overturns what was shown: a voice that is surely less intelligible does not ship because it
+    sounds nice.
     """
-    if sentences < FEWEST_SENTENCES:
-        few = f"only {sentences} sentences were spoken, and fewer than {FEWEST_SENTENCES} prove nothing"
+    decision = _by_figures(evidence, margins)
+    if decision.outcome is Outcome.NO_DIFFERENCE and evidence.poll.prefers(at_least=margins.votes):
+        heard = f"the figures show no difference ({decision.reason.rstrip('.')}), but you preferred it in a blind test"
+        return Decision(Outcome.FINETUNED_WINS, f"{heard}: {evidence.poll}.")
+    return decision
+
+
+def _by_figures(evidence: Evidence, margins: Margins) -> Decision:
+    """Fine-tuned wins only where similarity is better with its whole interval above the margin, WER is surely not worse
+    by more than its margin, and runaways are not surely more frequent. Zero-shot wins where one of them is surely the
+    other way round. Fewer than six sentences show nothing.
+    """
+    sim, wer, runaway = evidence.sim, evidence.wer, evidence.runaway
+    if evidence.sentences < FEWEST_SENTENCES:
+        few = f"only {evidence.sentences} sentences were spoken, and fewer than {FEWEST_SENTENCES} prove nothing"
         return Decision(Outcome.NO_DIFFERENCE, f"{few}. Raise text_limit in conf/eval/.")
-    if wer.low > wer_margin:
-        return Decision(Outcome.ZERO_SHOT_WINS, f"fine-tuning made it less intelligible: WER {_says(wer)}.")
+    if wer.low > margins.wer:
+        return Decision(Outcome.ZERO_SHOT_WINS, f"fine-tuning made it less intelligible: WER {says(wer)}.")
+    if runaway.low > margins.runaway:
+        return Decision(Outcome.ZERO_SHOT_WINS, f"fine-tuning made it run away more often: share {says(runaway)}.")
     if sim.high < 0:
-        return Decision(Outcome.ZERO_SHOT_WINS, f"fine-tuning made it less like you: similarity {_says(sim)}.")
-    if sim.low <= 0:
-        return Decision(Outcome.NO_DIFFERENCE, f"similarity changed by {_says(sim)}, which may be nothing.")
-    if wer.high > wer_margin:
-        worse = f"WER {_says(wer)} may be worse by more than {wer_margin:g}"
-        return Decision(Outcome.NO_DIFFERENCE, f"it is more like you (similarity {_says(sim)}), but {worse}.")
+        return Decision(Outcome.ZERO_SHOT_WINS, f"fine-tuning made it less like you: similarity {says(sim)}.")
+    if sim.low <= margins.sim:
+        beyond = f", which may be no more than {margins.sim:g}" if margins.sim else ", which may be nothing"
+        return Decision(Outcome.NO_DIFFERENCE, f"similarity changed by {says(sim)}{beyond}.")
+    if wer.high > margins.wer:
+        worse = f"WER {says(wer)} may be worse by more than {margins.wer:g}"
+        return Decision(Outcome.NO_DIFFERENCE, f"it is more like you (similarity {says(sim)}), but {worse}.")
     return Decision(
-        Outcome.FINETUNED_WINS, f"it is more like you (similarity {_says(sim)}), and WER {_says(wer)} is no worse."
+        Outcome.FINETUNED_WINS, f"it is more like you (similarity {says(sim)}), and WER {says(wer)} is no worse."
     )
 
 
-def _says(interval: Interval) -> str:
+def says(interval: Interval) -> str:
+    """A difference with its interval, in figures."""
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"

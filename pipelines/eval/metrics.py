@@ -1,18 +1,26 @@
-"""Word and character error rates of one utterance, normalised as seed-tts-eval does (BytedanceSpeech 752f429)."""
+"""Word and character errors of one utterance, normalised as seed-tts-eval does (BytedanceSpeech 752f429).
+
+In addition to its protocol numerals are spelled out on both sides: it counts "fifty" against "50" as an error
+(BytedanceSpeech/seed-tts-eval#12).
+"""
 
 import re
 import string
 import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
 
 import jiwer
 
+from pipelines.eval.numerals import readings
+
 # Chinese and Japanese put no spaces between words: each sign counts as one, as in seed-tts-eval
-_SIGN = re.compile("([\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+_SIGN = re.compile("([\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 _REMOVED = str.maketrans("", "", string.punctuation.replace("'", ""))
 
 
 def normalise(text: str) -> str:
-    """Lower case, no punctuation but the apostrophe, single spaces. Numbers stay as they are written."""
+    """Lower case, no punctuation but the apostrophe, single spaces."""
     plain = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower()
     kept = "".join(" " if _is_punctuation(c) else c for c in plain.translate(_REMOVED))
     return " ".join(kept.split())
@@ -22,15 +30,80 @@ def _is_punctuation(character: str) -> bool:
     return character != "'" and unicodedata.category(character).startswith("P")
 
 
-def word_error_rate(text: str, transcript: str) -> float:
+def _split(plain: str) -> list[str]:
+    """Words as they are counted: in Chinese and Japanese one for each sign."""
+    return _SIGN.sub(r" \1 ", plain).split()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A text beside what was heard, both normalised and in the readings that fit best."""
+
+    written: str
+    heard: str
+
+    @cached_property
+    def _words(self) -> jiwer.WordOutput:
+        return jiwer.process_words(" ".join(_split(self.written)), " ".join(_split(self.heard)))
+
+    @property
+    def errors(self) -> int:
+        """Words that are wrong, missing or too many."""
+        return self._words.substitutions + self._words.deletions + self._words.insertions
+
+    @property
+    def length(self) -> int:
+        """Words written."""
+        return len(_split(self.written))
+
+    @property
+    def wer(self) -> float:
+        """Errors per written word; above 1 where more was heard than written."""
+        return self.errors / max(1, self.length)
+
+    @property
+    def cer(self) -> float:
+        """Errors per written character."""
+        return float(jiwer.cer(self.written, self.heard)) if self.written else float(bool(self.heard))
+
+    def stretches(self) -> "list[Stretch]":
+        """The text word for word, as runs that were understood and runs that were not."""
+        written, heard = _split(self.written), _split(self.heard)
+        [chunks] = self._words.alignments
+        return [
+            Stretch(
+                " ".join(written[c.ref_start_idx : c.ref_end_idx]), " ".join(heard[c.hyp_start_idx : c.hyp_end_idx])
+            )
+            for c in chunks
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Words of the text beside what was heard in their place; one of the two may be empty."""
+
+    written: str
+    heard: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether both are the same."""
+        return self.written == self.heard
+
+
+def compare(text: str, transcript: str, *, spoken: str = "", language: str = "en") -> Comparison:
+    """Compare a text, or the way it is read aloud, with what was heard; of all readings those that fit best."""
+    written = [normalise(r) for t in (text, spoken) if t for r in readings(t, language)]
+    heard = [normalise(r) for r in readings(transcript, language)]
+    pairs = (Comparison(w, h) for w in dict.fromkeys(written) for h in dict.fromkeys(heard))
+    return min(pairs, key=lambda pair: pair.wer)
+
+
+def word_error_rate(text: str, transcript: str, *, spoken: str = "", language: str = "en") -> float:
     """Errors per written word, in Chinese and Japanese per sign; above 1 where more was heard than written."""
-    return float(jiwer.wer(_words(normalise(text)), _words(normalise(transcript))))
+    return compare(text, transcript, spoken=spoken, language=language).wer
 
 
-def _words(plain: str) -> str:
-    return " ".join(_SIGN.sub(r" \1 ", plain).split())
-
-
-def character_error_rate(text: str, transcript: str) -> float:
+def character_error_rate(text: str, transcript: str, *, spoken: str = "", language: str = "en") -> float:
     """Errors per written character."""
-    return float(jiwer.cer(normalise(text), normalise(transcript)))
+    return compare(text, transcript, spoken=spoken, language=language).cer

@@ -1,34 +1,32 @@
 """score: what was synthesised, and real speech as bounds, judged by one recogniser and one speaker encoder.
 
-python -m pipelines.eval.score voice=demo eval.asr=whisper eval.speaker=ecapa
+python -m pipelines.eval.score voice=demo judges=published judges.asr_model=openai/whisper-small
 """
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-import numpy as np
 from tqdm import tqdm
 
-from pipelines.data.clips import find_recordings
-from pipelines.eval.metrics import character_error_rate, word_error_rate
-from pipelines.eval.settings import Eval, System
-from pipelines.hearing import hear
-from voice import checkpoint
-from voice.asr import ASR, load_asr
-from voice.audio import Waveform, read_waveform, seconds
-from voice.errors import InputError
-from voice.manifest import read_metadata
+from pipelines.eval.delivery import measure
+from pipelines.eval.memory import FOLDER
+from pipelines.eval.metrics import compare
+from pipelines.eval.panel import Panel, Recording, floor_clips, held_out_clips, load_panel
+from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, system_names
+from pipelines.eval.synthesize import Take, read_takes
+from pipelines.eval.texts import HELD_OUT
+from voice.audio import read_waveform, seconds
 from voice.publish import publish
-from voice.speaker import Embedding, SpeakerEncoder, load_speaker_encoder, similarity
+from voice.speaker import Embedding
 from voice.stage import output_root, stage
 from voice.table import write_records
 
 log = logging.getLogger(__name__)
-
-REAL, OTHER_SPEAKER = "real", "other_speaker"
 
 
 @dataclass
@@ -38,125 +36,137 @@ class Score:  # conf/score.yaml
     voice: str
     language: str
     eval: Eval
+    judges: Judges
+    systems: dict[str, MoreSystem]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of scores/<system>.csv."""
+    """One line of scores/<system>.csv: one take and what was found of it."""
 
     sentence: str
     origin: str
+    kind: str
     take: int
     text: str
+    spoken: str
     transcript: str
     wer: float
     cer: float
+    errors: int
+    words: int
     sim: float
     seconds: float
     characters_per_second: float
+    pitch_hz: float | None
+    pitch_semitones: float | None
+    level_dbfs: float | None
+    level_db: float | None
+    pause_share: float | None
+    pauses_per_second: float | None
+    clipped_share: float | None
     runaway: bool
-    rtf: float | None  # synthesis time over duration; empty for recordings
+    early_stop: bool
+    silent: bool
+    rtf: float | None  # synthesis time over duration, in batches; empty for recordings
+    first_audio_seconds: float | None
     audio: str  # path from the project's folder
     error: str
 
 
-class Judges:
-    """One recogniser and one speaker encoder with the owner's held-out voice prints."""
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A file to judge: a take, or a recording as if it were one."""
 
-    def __init__(self, asr: ASR, encoder: SpeakerEncoder, held_out: dict[str, Embedding]) -> None:
-        self._asr, self._encoder, self._held_out = asr, encoder, held_out
-
-    def hear(self, paths: Sequence[Path]) -> Iterator[str]:
-        """The transcripts of files, in order."""
-        return hear(self._asr, paths)
-
-    def judge(
-        self, waveform: Waveform, text: str, transcript: str, *, but: str | None = None
-    ) -> tuple[str, float, float, float]:
-        """Transcript, WER, CER, and mean similarity to the held-out clips, leaving out the clip `but` itself."""
-        embedding = self._encoder.embed(waveform)
-        sims = [similarity(embedding, other) for name, other in self._held_out.items() if name != but]
-        wer, cer = word_error_rate(text, transcript), character_error_rate(text, transcript)
-        return transcript, wer, cer, float(np.mean(sims))
+    take: Take
+    path: Path
+    itself: str | None = None  # the held-out clip that this one is, which it must not be compared with
 
 
-def score_system(folder: Path, judges: Judges) -> Iterator[Row]:
-    """Judge the takes of one system. What could not be synthesised counts as not understood: WER 1, similarity 0."""
-    with (folder / "utterances.csv").open(newline="", encoding="utf-8") as file:
-        takes = list(csv.DictReader(file))
-    transcripts = judges.hear([folder / take["audio"] for take in takes if not take["error"]])
-    for take in tqdm(takes, f"score {folder.name}", unit="take"):
-        head = (take["sentence"], take["origin"], int(take["take"]), take["text"])
-        if take["error"]:
-            yield Row(*head, "", 1.0, 1.0, 0.0, 0.0, 0.0, False, None, "", take["error"])
-            continue
-        path = folder / take["audio"]
-        waveform = read_waveform(path)
-        verdict = judges.judge(waveform, take["text"], next(transcripts))
-        length = seconds(waveform)
-        rtf = float(take["synthesis_seconds"]) / length
-        runaway = take["runaway"] == "True"
-        yield Row(*head, *verdict, length, len(take["text"]) / length, runaway, rtf, path.as_posix(), "")
+def takes_of(folder: Path) -> list[Clip]:
+    """The takes of one system. Those of the codec are the held-out clips themselves."""
+    own = folder.name == CODEC
+    return [Clip(take, folder / take.audio, take.sentence if own else None) for take in read_takes(folder)]
 
 
-def score_recordings(clips: Sequence[tuple[str, str, Path]], judges: Judges, *, origin: str) -> Iterator[Row]:
-    """Judge real clips (id, text, path). A held-out clip is never compared with itself."""
-    for (name, text, path), transcript in zip(clips, judges.hear([path for *_, path in clips]), strict=True):
-        waveform = read_waveform(path)
-        verdict = judges.judge(waveform, text, transcript, but=name)
-        length = seconds(waveform)
-        yield Row(name, origin, 0, text, *verdict, length, len(text) / length, False, None, path.as_posix(), "")
+def recorded(clips: Sequence[Recording], origin: str) -> list[Clip]:
+    """Recordings as they are."""
+    return [Clip(Take(c.id, origin, "", c.text, "", 0, 0, audio=c.path.name), c.path, c.id) for c in clips]
 
 
-def held_out_clips(processed: Path) -> list[tuple[str, str, Path]]:
-    """The owner's held-out clips. Raises InputError if there are fewer than two: no ceiling could be measured."""
-    clips = [(u.id, u.text, processed / "wavs" / f"{u.id}.wav") for u in read_metadata(processed / "metadata_eval.csv")]
-    if len(clips) < 2:
-        raise InputError(f"{processed}: fewer than two held-out clips. Raise eval_share in conf/data/split.yaml.")
-    return clips
+def pace(clips: Sequence[Recording]) -> float:
+    """How fast somebody speaks: characters a second."""
+    return fmean(len(clip.text) / seconds(read_waveform(clip.path)) for clip in clips)
 
 
-def other_speaker_clips(folder: Path) -> list[tuple[str, str, Path]]:
-    """Another person's clips, the floor of similarity."""
-    found = find_recordings(folder / "wavs" if (folder / "wavs").is_dir() else folder)
-    texts = [u for u in read_metadata(folder / "metadata.csv") if u.id in found]
-    if not texts:
-        raise InputError(
-            f"{folder}: no clip of another speaker. Set other_speaker in conf/eval/ to a folder with some."
-        )
-    # ids of their own: an equal name must not leave out one of the owner's clips
-    return [(f"other/{u.id}", u.text, found[u.id]) for u in texts]
+def score(
+    clips: Sequence[Clip], panel: Panel, *, language: str, early_stop_pace: float, name: str = ""
+) -> Iterator[Row]:
+    """Judge clips. What could not be synthesised counts as not understood: WER 1, similarity 0; it keeps its row."""
+    spoken = [clip.path for clip in clips if not clip.take.error]
+    transcripts, embeddings = panel.hear(spoken), panel.embed(spoken)
+    for clip in tqdm(clips, f"score {name}", unit="take"):
+        if clip.take.error:
+            yield _failed(clip.take)
+        else:
+            yield _row(clip, next(transcripts), next(embeddings), panel, language, early_stop_pace)
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write one system's scores."""
-    write_records(path, Row, rows)
+def _failed(take: Take) -> Row:
+    return Row(
+        sentence=take.sentence, origin=take.origin, kind=take.kind, take=take.take, text=take.text, spoken=take.spoken,
+        transcript="", wer=1.0, cer=1.0, errors=(words := len(take.text.split())), words=words, sim=0.0, seconds=0.0,
+        characters_per_second=0.0, pitch_hz=None, pitch_semitones=None, level_dbfs=None, level_db=None,
+        pause_share=None, pauses_per_second=None, clipped_share=None, runaway=False, early_stop=False, silent=False,
+        rtf=None, first_audio_seconds=None, audio="", error=take.error,
+    )  # fmt: skip
 
 
-def load_judges(settings: Eval, held_out: Sequence[tuple[str, str, Path]], *, language: str) -> Judges:
-    """Load both judges and embed the held-out clips."""
-    device = checkpoint.default_device()
-    asr = load_asr(settings.asr, model=settings.asr_model, language=language, device=device, url=settings.asr_url)
-    encoder = load_speaker_encoder(settings.speaker, model=settings.speaker_model, device=device)
-    return Judges(asr, encoder, {name: encoder.embed(read_waveform(path)) for name, _, path in held_out})
+def _row(clip: Clip, transcript: str, embedding: Embedding, panel: Panel, language: str, early_stop_pace: float) -> Row:
+    take, waveform = clip.take, read_waveform(clip.path)
+    length = seconds(waveform)
+    said, heard = measure(waveform), compare(take.text, transcript, spoken=take.spoken, language=language)
+    sim = panel.similarity(embedding, but=clip.itself)
+    error = "" if said.silent or math.isfinite(sim) else "the judge of speakers gave no number"
+    silent = said.silent or bool(error)  # either way nobody's voice is in it
+    characters = len(take.text) / length
+    return Row(
+        sentence=take.sentence, origin=take.origin, kind=take.kind, take=take.take, text=take.text, spoken=take.spoken,
+        transcript=transcript,
+        wer=max(1.0, heard.wer) if silent else heard.wer, cer=heard.cer, errors=heard.errors, words=heard.length,
+        sim=0.0 if silent else sim, seconds=length, characters_per_second=characters,
+        pitch_hz=said.pitch_hz or None, pitch_semitones=said.pitch_semitones if said.pitch_hz else None,
+        level_dbfs=said.level_dbfs, level_db=said.level_db, pause_share=said.pause_share,
+        pauses_per_second=said.pauses / length, clipped_share=said.clipped_share, runaway=take.runaway,
+        early_stop=characters > early_stop_pace, silent=said.silent,
+        rtf=take.synthesis_seconds / length if take.synthesis_seconds else None,
+        first_audio_seconds=take.first_audio_seconds, audio=clip.path.as_posix(), error=error,
+    )  # fmt: skip
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read one system's scores."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @stage(Score)
 def main(config: Score) -> None:
     """Judge every system of one voice and its bounds, in one process."""
+    reports, floors = Path("reports") / config.voice, config.eval.floors
     held_out = held_out_clips(Path("data/processed") / config.voice)
-    other = other_speaker_clips(Path(config.eval.other_speaker))
-    judges = load_judges(config.eval, held_out, language=config.language)
-    report = Path("reports") / config.voice
-    # generators: each is judged while it is written
-    sources = {system.value: score_system(report / "audio" / system, judges) for system in System}
-    sources[REAL] = score_recordings(held_out, judges, origin=REAL)
-    sources[OTHER_SPEAKER] = score_recordings(other, judges, origin=OTHER_SPEAKER)
-    with publish(output_root() / report / "scores") as draft:
+    clips = {name: takes_of(reports / "audio" / name) for name in system_names(config.systems, floors)}
+    clips[REAL] = recorded(held_out, HELD_OUT)
+    clips[CODEC] = takes_of(reports / "audio" / CODEC)
+    clips |= {name: recorded(floor_clips(name, Path(folder)), name) for name, folder in floors.items()}
+    panel = load_panel(config.judges, held_out, language=config.language, memory=FOLDER)
+    fastest = config.eval.early_stop_ratio * pace(held_out)
+    with publish(output_root() / reports / "scores") as draft:
         draft.mkdir()
-        for name, rows in sources.items():
-            write_rows(draft / f"{name}.csv", rows)
-    log.info("scored %s", ", ".join(sources))
+        for name, ones in clips.items():
+            rows = score(ones, panel, language=config.language, early_stop_pace=fastest, name=name)
+            write_records(draft / f"{name}.csv", Row, rows)
+    log.info("scored %s by %s", ", ".join(clips), " and ".join(panel.names))
 
 
 if __name__ == "__main__":

@@ -3,31 +3,33 @@
 python -m pipelines.eval.synthesize voice=demo system=zero_shot eval=quick
 """
 
+import csv
+import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from pipelines.eval.settings import Eval, System
+from pipelines.eval.settings import Eval, MoreSystem, System, system_names
+from pipelines.eval.texts import Sentence, read_sentences
 from pipelines.model import Model
 from voice import checkpoint
 from voice.audio import encode, seconds
 from voice.errors import InputError
-from voice.manifest import read_metadata
-from voice.pack import Reference
+from voice.pack import Kind, Reference, VoiceCard
 from voice.publish import publish
 from voice.stage import output_root, stage
 from voice.table import write_records
-from voice.text import same_text_key
-from voice.tts import TTS, Qwen3TTS, Request
+from voice.tts import TTS, Qwen3TTS, Request, Speech
 
 log = logging.getLogger(__name__)
 
-TEXTS = Path(__file__).parent / "texts"
-FIXED, HELD_OUT = "fixed", "held_out"
+UTTERANCES = "utterances.csv"
+_FAILURES = (RuntimeError, ValueError, NotImplementedError)
 
 
 @dataclass
@@ -36,18 +38,10 @@ class Synthesize:  # conf/synthesize.yaml
 
     voice: str
     language: str
-    system: str  # a value of `System`
+    system: str  # a value of `System`, or a name in conf/systems.yaml
     model: Model
     eval: Eval
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A text to speak; the id is the same for all systems."""
-
-    id: str
-    origin: str  # `fixed` set or `held_out` clip
-    text: str
+    systems: dict[str, MoreSystem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,87 +50,160 @@ class Take:
 
     sentence: str
     origin: str
-    take: int
+    kind: str
     text: str
+    spoken: str
+    take: int
     seed: int
-    audio: str  # file name; empty where synthesis failed
+    audio: str = ""  # file name; empty where synthesis failed
     seconds: float = 0.0
-    synthesis_seconds: float = 0.0
+    synthesis_seconds: float = 0.0  # its share, by length, of the time of its batch
+    first_audio_seconds: float | None = None  # spoken once more as a stream, alone
     runaway: bool = False
     error: str = ""
 
 
-def read_sentences(
-    language: str, held_out: Path, *, text_limit: int | None, held_out_limit: int | None
-) -> list[Sentence]:
-    """The fixed set of a language and the voice's held-out sentences, each once."""
-    path = TEXTS / f"{language}.txt"
+def read_takes(folder: Path) -> list[Take]:
+    """Read a system's utterances.csv. Raises InputError if it is missing."""
+    path = folder / UTTERANCES
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in TEXTS.glob("*.txt")))
-        raise InputError(f"{path.name}: no evaluation texts for language {language!r}. There are {known}; add a file.")
-    fixed = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    sentences = [Sentence(f"fixed_{i:03}", FIXED, text) for i, text in enumerate(fixed[:text_limit], start=1)]
-    once = {same_text_key(u.text): u for u in reversed(read_metadata(held_out))}
-    unique = sorted(once.values(), key=lambda u: u.id)[:held_out_limit]
-    return sentences + [Sentence(u.id, HELD_OUT, u.text) for u in unique]
+        raise InputError(f"{path} is missing. Run `dvc repro synthesize@{folder.name}`.")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_take(row) for row in csv.DictReader(file)]
 
 
-def load_system(config: Synthesize, system: System, processed: Path, finetuned: Path) -> TTS:
-    """Load one of the systems."""
-    if system is System.FINETUNED:
-        return Qwen3TTS.from_pack(finetuned)
-    device = checkpoint.default_device()
-    base = checkpoint.resolve(config.model.source, config.model.revision)
-    model = checkpoint.load(base.path, device=device, dtype=checkpoint.inference_dtype(device), cloning=True)
-    in_context = system is System.ZERO_SHOT
-    return Qwen3TTS.zero_shot(model, Reference.read(processed), voice=config.voice, in_context=in_context)
+def _take(row: dict[str, str]) -> Take:
+    first = row["first_audio_seconds"]
+    return Take(
+        row["sentence"], row["origin"], row["kind"], row["text"], row["spoken"], int(row["take"]), int(row["seed"]),
+        row["audio"], float(row["seconds"]), float(row["synthesis_seconds"]), float(first) if first else None,
+        row["runaway"] == "True", row["error"],
+    )  # fmt: skip
 
 
-def _system(name: str) -> System:
+def write_takes(folder: Path, takes: Sequence[Take]) -> None:
+    """Write utterances.csv."""
+    write_records(folder / UTTERANCES, Take, takes)
+
+
+def seed_of(seed: int, sentence: str, take: int) -> int:
+    """The seed of a take: the same in every system, whatever other sentences there are."""
+    return int.from_bytes(hashlib.sha256(f"{seed}|{sentence}|{take}".encode()).digest()[:4], "big") >> 1
+
+
+def load_system(config: Synthesize, processed: Path, finetuned: Path) -> TTS:
+    """Load one of the systems. Raises InputError for a name that is none."""
+    name = config.system
+    if name in config.systems:
+        return load_pack(Path(config.systems[name].checkpoint), in_context=config.systems[name].in_context)
     try:
-        return System(name)
+        system = System(name)
     except ValueError:
-        raise InputError(f"system={name} is not a system. Use one of {', '.join(System)}.") from None
+        known = ", ".join(system_names(config.systems, config.eval.floors))
+        raise InputError(f"system={name} is not a system. Use one of {known}.") from None
+    if system in (System.FINETUNED, System.FINETUNED_IN_CONTEXT):
+        in_context = system is System.FINETUNED_IN_CONTEXT
+        return load_pack(finetuned, in_context=in_context, reference=Reference.read(processed))
+    base = checkpoint.resolve(config.model.source, config.model.revision)
+    return _clone(base.path, Reference.read(processed), config.voice, in_context=system is System.ZERO_SHOT)
+
+
+def load_pack(folder: Path, *, in_context: bool, reference: Reference | None = None) -> TTS:
+    """A voice pack as it speaks by itself, or, `in_context`, its weights imitating a reference; by default its own."""
+    card = VoiceCard.read(folder)
+    if not in_context or card.kind is Kind.ZERO_SHOT:
+        return Qwen3TTS.from_pack(folder)
+    return _clone(folder, reference or Reference.read(folder), card.name, in_context=True)
+
+
+def _clone(folder: Path, reference: Reference, voice: str, *, in_context: bool) -> TTS:
+    device = checkpoint.default_device()
+    model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device), cloning=True)
+    return Qwen3TTS.zero_shot(model, reference, voice=voice, in_context=in_context)
 
 
 def synthesize(
-    tts: TTS, sentences: Sequence[Sentence], out: Path, *, language: str, takes: int, seed: int
+    tts: TTS, sentences: Sequence[Sentence], out: Path, *, language: str, takes: int, seed: int, batch: int
 ) -> Iterator[Take]:
-    """Speak every sentence `takes` times; take n of a sentence has the same seed in every system."""
-    tasks = [(sentence, take) for sentence in sentences for take in range(takes)]
-    for number, (sentence, take) in enumerate(tqdm(tasks, "synthesize", unit="take")):
-        request = Request(sentence.text, tts.voice, language=language, seed=seed + number)
-        name = f"{sentence.id}_{take}.flac"
-        fixed = (sentence.id, sentence.origin, take, sentence.text, request.seed)
-        started = time.perf_counter()
-        try:
-            [speech] = tts.batch([request])
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            log.warning("%s failed: %s", sentence.id, error)
-            yield Take(*fixed, audio="", error=str(error))
-            continue
-        elapsed = time.perf_counter() - started
-        (out / name).write_bytes(encode(speech.waveform, container="flac"))
-        yield Take(*fixed, name, seconds(speech.waveform), elapsed, speech.runaway)
+    """Speak every sentence `takes` times, `batch` requests at once."""
+    tasks = [
+        Take(s.id, s.origin, s.kind, s.text, s.spoken, take, seed_of(seed, s.id, take))
+        for s in sentences
+        for take in range(takes)
+    ]
+    with tqdm(total=len(tasks), desc="synthesize", unit="take") as progress:
+        for start in range(0, len(tasks), batch):
+            for take in _speak(tts, tasks[start : start + batch], out, language=language):
+                progress.update()
+                yield take
+
+
+def _speak(tts: TTS, tasks: Sequence[Take], out: Path, *, language: str) -> Iterator[Take]:
+    requests = [Request(task.text, tts.voice, language=language, seed=task.seed) for task in tasks]
+    started = time.perf_counter()
+    try:
+        spoken = tts.batch(requests)
+    except _FAILURES as error:
+        if len(tasks) > 1:  # one of them: find out which, and keep the others
+            for task in tasks:
+                yield from _speak(tts, [task], out, language=language)
+            return
+        log.warning("%s failed: %s", tasks[0].sentence, error)
+        yield replace(tasks[0], error=str(error) or type(error).__name__)
+        return
+    elapsed = time.perf_counter() - started
+    total = sum(seconds(speech.waveform) for speech in spoken)
+    for task, speech in zip(tasks, spoken, strict=True):
+        yield _keep(task, speech, out, elapsed / max(total, 1e-9))
+
+
+def _keep(task: Take, speech: Speech, out: Path, seconds_per_second: float) -> Take:
+    if not len(speech.waveform) or not np.isfinite(speech.waveform).all():
+        wrong = "samples that are not numbers" if len(speech.waveform) else "no audio"
+        log.warning("%s failed: %s", task.sentence, wrong)
+        return replace(task, error=wrong)
+    name = f"{task.sentence}_{task.take}.flac"
+    (out / name).write_bytes(encode(speech.waveform, container="flac"))
+    length = seconds(speech.waveform)
+    return replace(
+        task, audio=name, seconds=length, synthesis_seconds=length * seconds_per_second, runaway=speech.runaway
+    )
+
+
+def time_first_audio(tts: TTS, takes: Sequence[Take], *, language: str, sentences: int) -> list[Take]:
+    """Stream the first take of the first few sentences again, one at a time, and note when audio arrives."""
+    chosen = [take for take in takes if take.take == 0 and not take.error][:sentences]
+    timed = {take.sentence: _first_audio(tts, take, language) for take in chosen}
+    return [
+        replace(take, first_audio_seconds=timed[take.sentence]) if take.take == 0 and take.sentence in timed else take
+        for take in takes
+    ]
+
+
+def _first_audio(tts: TTS, take: Take, language: str) -> float:
+    started = time.perf_counter()
+    stream = tts.stream(Request(take.text, tts.voice, language=language, seed=take.seed))
+    next(stream)
+    elapsed = time.perf_counter() - started
+    for _ in stream:  # to its end: nothing of it must run beside the next one
+        pass
+    return elapsed
 
 
 @stage(Synthesize)
 def main(config: Synthesize) -> None:
     """Speak as one system of one voice."""
-    system = _system(config.system)
-    processed = Path("data/processed") / config.voice
-    sentences = read_sentences(
-        config.language,
-        processed / "metadata_eval.csv",
-        text_limit=config.eval.text_limit,
-        held_out_limit=config.eval.held_out_limit,
-    )
-    tts = load_system(config, system, processed, Path("models") / config.voice / "finetuned")
-    with publish(output_root() / "reports" / config.voice / "audio" / system) as draft:
+    reports, settings = Path("reports") / config.voice, config.eval
+    sentences = read_sentences(reports / "sentences.csv")
+    tts = load_system(config, Path("data/processed") / config.voice, Path("models") / config.voice / "finetuned")
+    with publish(output_root() / reports / "audio" / config.system) as draft:
         draft.mkdir()
-        number, seed = config.eval.takes, config.eval.seed
-        takes = list(synthesize(tts, sentences, draft, language=config.language, takes=number, seed=seed))
-        write_records(draft / "utterances.csv", Take, takes)
+        spoken = synthesize(
+            tts, sentences, draft, language=config.language, takes=settings.takes, seed=settings.seed,
+            batch=settings.batch,
+        )  # fmt: skip
+        takes = time_first_audio(tts, list(spoken), language=config.language, sentences=settings.first_audio)
+        write_takes(draft, takes)
     log.info(
         "%d takes, %d runaways, %d failed", len(takes), sum(t.runaway for t in takes), sum(bool(t.error) for t in takes)
     )

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from voice.asr import Whisper, load_asr
+from voice.asr import Whisper, load_asr, pieces
 from voice.errors import InputError
-from voice.speaker import Ecapa, load_speaker_encoder, similarity
+from voice.speaker import Ecapa, WavLM, load_speaker_encoder, similarity
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(24_000)).astype(np.float32)
 
@@ -60,6 +60,32 @@ def test_whisper_loads_from_a_folder_and_its_name_fits_a_metric(whisper_folder: 
     assert isinstance(judge.transcribe(NOISE), str)
 
 
+def test_a_batch_is_heard_as_each_alone_and_what_is_longer_than_30_seconds_to_its_end(whisper_folder: Path):
+    judge = Whisper(str(whisper_folder), language="en", device="cpu")
+    long = np.tile(NOISE, 45)
+    waveforms = [NOISE, long, NOISE[:9_000]]
+    assert judge.transcribe_all(waveforms) == [judge.transcribe(waveform) for waveform in waveforms]
+    assert judge.transcribe(long) == " ".join(judge.transcribe(piece) for piece in pieces(long)).strip()
+
+
+def test_a_long_waveform_is_cut_in_its_quietest_spot_and_nothing_is_lost():
+    waveform = np.tile(NOISE, 70)
+    quiet = slice(25 * 24_000, 25 * 24_000 + 2_400)
+    waveform[quiet] = 0
+    cut = list(pieces(waveform))
+    assert quiet.start <= len(cut[0]) <= quiet.stop
+    assert all(len(piece) <= 30 * 24_000 for piece in cut)
+    np.testing.assert_array_equal(np.concatenate(cut), waveform)
+
+
+def test_other_weights_are_another_judge(whisper_folder: Path, tmp_path: Path):
+    shutil.copytree(whisper_folder, tmp_path / "again")
+    one, same = (Whisper(str(f), language="en", device="cpu") for f in (whisper_folder, tmp_path / "again"))
+    assert one.identity == same.identity
+    (tmp_path / "again/generation_config.json").open("a").write("\n")
+    assert Whisper(str(tmp_path / "again"), language="en", device="cpu").identity != one.identity
+
+
 def test_an_english_only_whisper_is_asked_for_no_language(whisper_folder: Path, tmp_path: Path):
     folder = tmp_path / "whisper-small.en"
     shutil.copytree(whisper_folder, folder)
@@ -100,6 +126,28 @@ def test_ecapa_loads_from_a_folder(tmp_path: Path):
     embedding = Ecapa(str(tmp_path), device="cpu").embed(NOISE)
     assert embedding.shape == (6,)
     assert np.isclose(np.linalg.norm(embedding), 1.0)
+
+
+def test_wavlm_loads_from_a_folder_and_embeds_the_shortest_clips(tmp_path: Path):
+    from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
+
+    config = WavLMConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, tdnn_dim=(8, 8, 8, 8, 8), xvector_output_dim=12,
+    )  # fmt: skip
+    WavLMForXVector(config).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(tmp_path)
+    encoder = load_speaker_encoder("wavlm", model=str(tmp_path), device="cpu")
+    for waveform in (NOISE, NOISE[:100]):
+        embedding = encoder.embed(waveform)
+        assert embedding.shape == (12,)
+        assert np.isclose(np.linalg.norm(embedding), 1.0)
+
+
+@pytest.mark.parametrize("encoder", [Ecapa, WavLM])
+def test_an_encoder_that_cannot_be_had_names_the_offline_judges(tmp_path: Path, encoder):
+    with pytest.raises(InputError, match="resemblyzer"):
+        encoder(str(tmp_path / "nothing"), device="cpu")
 
 
 def test_resemblyzer_finds_a_clip_most_like_itself_and_embeds_noise_too():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from pipelines.eval.bootstrap import mean_interval, paired_difference
 
@@ -47,3 +48,42 @@ def test_95_percent_intervals_cover_the_truth_93_to_97_times_in_100():
             interval = mean_interval(sentences(generator.normal(0, 1, n)), resamples=1_000, seed=seed)
             hits += interval.low <= 0.0 <= interval.high
         assert 930 <= hits <= 970
+
+
+def test_the_interval_is_scipy_s_percentile_bootstrap_but_for_the_expansion():
+    values = np.random.default_rng(2).gamma(2.0, 0.1, 200)  # skewed, as word error rates are
+    ours = mean_interval(sentences(values), resamples=20_000, seed=0)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.002)
+
+
+def test_for_few_sentences_of_a_normal_measure_the_interval_is_student_s():
+    values = np.random.default_rng(3).normal(0, 1, 12)
+    ours = mean_interval(sentences(values), resamples=50_000, seed=0)
+    low, high = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+@pytest.mark.slow
+def test_a_difference_as_large_as_the_detectable_one_is_shown_four_times_in_five():
+    generator = np.random.default_rng(4)
+    detectable = 2.8 / np.sqrt(60)
+    shown = sum(
+        mean_interval(sentences(generator.normal(detectable, 1, 60)), resamples=1_000, seed=seed).low > 0
+        for seed in range(1_000)
+    )
+    assert 760 <= shown <= 840
+
+
+@pytest.mark.slow
+def test_intervals_of_skewed_paired_differences_cover_the_truth():
+    generator = np.random.default_rng(5)
+    hits = 0
+    for seed in range(1_000):
+        hard = generator.gamma(1.0, 0.1, 120)  # how hard a sentence is, for both systems
+        one, other = (np.clip(hard + generator.gamma(1.0, 0.05, 120), 0, 1) for _ in range(2))
+        interval = paired_difference(sentences(one), sentences(other), resamples=1_000, seed=seed)
+        hits += interval.low <= 0.0 <= interval.high
+    assert 930 <= hits <= 970

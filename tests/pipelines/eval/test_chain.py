@@ -1,170 +1,233 @@
 """synthesize, score, compare on fakes that behave: a voice, a recogniser, a speaker encoder."""
 
-import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines.eval.compare import compare, metric_names, read_scores
+from pipelines.eval.ballot import Poll
+from pipelines.eval.compare import Scored, compare, plot_rows
 from pipelines.eval.gate import Outcome
-from pipelines.eval.report import render
-from pipelines.eval.score import Judges, Row, load_judges, score_recordings, score_system, write_rows
-from pipelines.eval.settings import Eval, System
-from pipelines.eval.synthesize import Sentence, Take, read_sentences, synthesize
+from pipelines.eval.panel import Panel, Recording, load_panel, metric_names
+from pipelines.eval.report import Limits, render
+from pipelines.eval.score import Clip, Row, read_rows, recorded, score, takes_of
+from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, System, system_names
+from pipelines.eval.synthesize import Take, read_takes, synthesize, time_first_audio, write_takes
+from pipelines.eval.texts import Sentence
 from voice.audio import Waveform, write_wav
 from voice.errors import InputError
 from voice.manifest import Utterance, write_metadata
+from voice.table import write_records
 from voice.tts import Request, Speech
 
 SETTINGS = Eval(
-    text_limit=4, held_out_limit=2, takes=2, seed=10, asr="pocketsphinx", asr_model="", asr_url=None,
-    speaker="resemblyzer", speaker_model="", other_speaker="", resamples=200, wer_margin=0.05, players=3,
+    text_limit=4, held_out_limit=2, takes=2, seed=10, batch=3, first_audio=2, early_stop_ratio=2.0, floors={},
+    resamples=200, sim_margin=0.0, wer_margin=0.05, runaway_margin=0.02, votes=20, players=3, audio_megabytes=5.0,
+    next_sentences=2,
 )  # fmt: skip
-SENTENCES = [Sentence(f"fixed_{i:03}", "fixed", f"This is sentence {'abcdefgh'[i]}.") for i in range(8)]
+OFFLINE = Judges(asr="pocketsphinx", asr_model="", asr_url=None, speaker="resemblyzer", speaker_model="")
+NAMES = {"wer": "wer_pocketsphinx", "cer": "cer_pocketsphinx", "sim": "sim_resemblyzer"}
+SENTENCES = [
+    Sentence(f"en_{i:03}", "fixed", "short" if i % 2 else "long", f"This is sentence {'abcdefgh'[i]}.", "")
+    for i in range(8)
+]
+OTHER = "other_speaker"
+NO_VOTES = Poll(0, 0, 0)
 
 
 class Humming:
-    """A voice that hums each sentence's length at its own pitch, and cannot say one of them."""
+    """A voice that hums each sentence's length at its own pitch, and cannot say some of them."""
 
     voice = "me"
 
-    def __init__(self, hertz: float, *, cannot_say: str = "") -> None:
-        self.hertz, self.cannot_say, self.requests = hertz, cannot_say, list[Request]()
+    def __init__(self, hertz: float, *, wrong: Mapping[str, Waveform | None] | None = None) -> None:
+        self.hertz, self.wrong = hertz, wrong or {}
+        self.requests, self.sizes = list[Request](), list[int]()
 
     def stream(self, request: Request) -> Iterator[Waveform]:
-        raise NotImplementedError
+        yield from np.array_split(self.batch([request])[0].waveform, 4)
 
     def batch(self, requests: Sequence[Request]) -> list[Speech]:
-        self.requests += requests
-        [request] = requests
-        if request.text == self.cannot_say:
+        self.sizes.append(len(requests))
+        if any(self.wrong.get(r.text, 0) is None for r in requests):
             raise RuntimeError("cannot")
-        t = np.arange(1_200 * len(request.text)) / 24_000
-        return [Speech((0.3 * np.sin(2 * np.pi * self.hertz * t)).astype(np.float32), runaway=False)]
+        self.requests += requests
+        return [Speech(self._hum(request.text), runaway=False) for request in requests]
+
+    def _hum(self, text: str) -> Waveform:
+        if text in self.wrong:
+            return self.wrong[text]  # type: ignore[return-value]
+        t = np.arange(1_200 * len(text)) / 24_000
+        return (0.3 * np.sin(2 * np.pi * self.hertz * t)).astype(np.float32)
 
 
 class Deaf:
     """Hears the same words in everything."""
 
     name = "pocketsphinx"
+    identity = "deaf"
     copies = False
+    batch = 4
 
     def transcribe(self, waveform: Waveform) -> str:
         return "this is sentence a"
 
+    def transcribe_all(self, waveforms: Sequence[Waveform]) -> list[str]:
+        return [self.transcribe(waveform) for waveform in waveforms]
+
 
 class PitchEncoder:
-    """Two voices are alike if their pitch is."""
+    """Two voices are alike if their pitch is. Silence has none: no number."""
 
     name = "resemblyzer"
+    identity = "pitch"
 
     def embed(self, waveform: Waveform) -> np.ndarray:
+        if not waveform.any():
+            return np.full(2, np.nan, np.float32)
         hertz = float(np.abs(np.fft.rfft(waveform)).argmax()) * 24_000 / len(waveform)
         angle = hertz / 400 * np.pi / 2
         return np.array([np.cos(angle), np.sin(angle)], np.float32)
 
 
+def hum(path: Path, hertz: float, text: str = "Held out text.") -> Recording:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(path, Humming(hertz).batch([Request(text, "me")])[0].waveform)
+    return Recording(path.stem, text, path)
+
+
 @pytest.fixture
-def judges(tmp_path: Path) -> Judges:
-    encoder = PitchEncoder()
-    hum = Humming(200)
-    held_out = {f"real_{i}": encoder.embed(hum.batch([Request("held out text", "me")])[0].waveform) for i in range(2)}
-    return Judges(Deaf(), encoder, held_out)
+def held_out(tmp_path: Path) -> list[Recording]:
+    return [hum(tmp_path / f"real_{i}.wav", 200) for i in range(2)]
 
 
-def synthesised(voice: Humming, folder: Path, *, takes: int = 2) -> Path:
+@pytest.fixture
+def panel(held_out: list[Recording]) -> Panel:
+    return Panel(Deaf(), PitchEncoder(), held_out, memory=None)
+
+
+def synthesised(voice: Humming, folder: Path, *, takes: int = 2, batch: int = 3) -> Path:
     folder.mkdir(parents=True)
-    made = list(synthesize(voice, SENTENCES, folder, language="en", takes=takes, seed=10))
-    with (folder / "utterances.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Take.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(take) for take in made)
+    made = list(synthesize(voice, SENTENCES, folder, language="en", takes=takes, seed=10, batch=batch))
+    write_takes(folder, made)
     return folder
 
 
-def test_every_system_gets_the_same_texts_and_seeds(tmp_path: Path):
-    one, other = Humming(200), Humming(210, cannot_say=SENTENCES[2].text)
-    synthesised(one, tmp_path / "one")
-    synthesised(other, tmp_path / "other")
+def judged(clips: Sequence[Clip], panel: Panel) -> list[Row]:
+    return list(score(clips, panel, language="en", early_stop_pace=40.0))
+
+
+def test_every_system_gets_the_same_texts_and_seeds_whatever_the_batch(tmp_path: Path):
+    one, other = Humming(200), Humming(210)
+    synthesised(one, tmp_path / "one", batch=3)
+    synthesised(other, tmp_path / "other", batch=16)
     assert [(r.text, r.seed) for r in one.requests] == [(r.text, r.seed) for r in other.requests]
     assert len({r.seed for r in one.requests}) == 16
+    assert (one.sizes, other.sizes) == ([3, 3, 3, 3, 3, 1], [16])
 
 
-def test_a_sentence_that_fails_counts_as_not_understood_and_keeps_its_row(tmp_path: Path, judges: Judges):
-    folder = synthesised(Humming(200, cannot_say=SENTENCES[2].text), tmp_path / "system")
-    rows = list(score_system(folder, judges))
+def test_one_sentence_that_fails_costs_its_batch_nothing(tmp_path: Path, panel: Panel):
+    folder = synthesised(Humming(200, wrong={SENTENCES[2].text: None}), tmp_path / "system", batch=8)
+    assert [t.sentence for t in read_takes(folder) if t.error] == ["en_002"] * 2
+    rows = judged(takes_of(folder), panel)
     assert len(rows) == 16
     failed = [row for row in rows if row.error]
-    assert [(row.sentence, row.wer, row.sim, row.error) for row in failed] == [("fixed_002", 1.0, 0.0, "cannot")] * 2
+    assert [(row.sentence, row.wer, row.sim, row.error) for row in failed] == [("en_002", 1.0, 0.0, "cannot")] * 2
 
 
-def test_a_held_out_clip_is_never_compared_with_itself(tmp_path: Path):
-    encoder = PitchEncoder()
-    hums = {
-        name: Humming(hertz).batch([Request("held out text", "me")])[0].waveform
-        for name, hertz in (("a", 200), ("b", 300))
-    }
-    for name, waveform in hums.items():
-        write_wav(tmp_path / f"{name}.wav", waveform)
-    judges = Judges(Deaf(), encoder, {name: encoder.embed(w) for name, w in hums.items()})
-    clips = [(name, "Text.", tmp_path / f"{name}.wav") for name in hums]
-    between = float(np.dot(encoder.embed(hums["a"]), encoder.embed(hums["b"])))
-    assert [row.sim for row in score_recordings(clips, judges, origin="real")] == pytest.approx([between] * 2, abs=1e-3)
+@pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.full(999, np.nan, np.float32)])
+def test_no_audio_and_audio_that_is_no_number_are_failures(tmp_path: Path, samples: Waveform):
+    folder = synthesised(Humming(200, wrong={SENTENCES[2].text: samples}), tmp_path / "system")
+    assert [t.sentence for t in read_takes(folder) if t.error] == ["en_002"] * 2
 
 
-def scored(tmp_path: Path, judges: Judges, pitches: dict[str, float]) -> dict[str, list[dict[str, str]]]:
-    scores = {}
+def test_silence_is_nobody_and_not_understood_whatever_a_judge_makes_of_it(tmp_path: Path, panel: Panel):
+    folder = synthesised(Humming(200, wrong={SENTENCES[0].text: np.zeros(9_600, np.float32)}), tmp_path / "system")
+    silent = [row for row in judged(takes_of(folder), panel) if row.sentence == "en_000"]
+    assert [(row.silent, row.wer, row.sim) for row in silent] == [(True, 1.0, 0.0)] * 2
+
+
+def test_what_is_said_in_no_time_stopped_early(tmp_path: Path, panel: Panel):
+    short = 0.3 * np.sin(2 * np.pi * 200 * np.arange(4_800) / 24_000).astype(np.float32)
+    folder = synthesised(Humming(200, wrong={SENTENCES[1].text: short}), tmp_path / "system")
+    assert {row.sentence for row in judged(takes_of(folder), panel) if row.early_stop} == {"en_001"}
+
+
+def test_first_audio_is_timed_on_the_first_takes_of_a_few_sentences(tmp_path: Path):
+    takes = read_takes(synthesised(Humming(200), tmp_path / "system"))
+    timed = time_first_audio(Humming(200), takes, language="en", sentences=2)
+    found = [(t.sentence, t.take) for t in timed if t.first_audio_seconds is not None]
+    assert found == [("en_000", 0), ("en_001", 0)]
+
+
+def test_a_held_out_clip_is_never_compared_with_itself_nor_is_its_round_trip(tmp_path: Path):
+    clips = [hum(tmp_path / f"{name}.wav", hertz) for name, hertz in (("a", 200), ("b", 300))]
+    panel = Panel(Deaf(), PitchEncoder(), clips, memory=None)
+    one, other = panel.embed([clip.path for clip in clips])
+    between = pytest.approx([float(one @ other)] * 2, abs=1e-3)
+    assert [row.sim for row in judged(recorded(clips, "held_out"), panel)] == between
+    (tmp_path / CODEC).mkdir()
+    takes = [Take(c.id, "held_out", "", c.text, "", 0, 0, audio=f"../{c.path.name}", seconds=1.0) for c in clips]
+    write_takes(tmp_path / CODEC, takes)
+    assert [row.sim for row in judged(takes_of(tmp_path / CODEC), panel)] == between
+
+
+def scored(tmp_path: Path, panel: Panel, held_out: Sequence[Recording], pitches: Mapping[str, float]) -> Scored:
+    rows = {}
     for name, hertz in pitches.items():
-        folder = synthesised(Humming(hertz), tmp_path / "audio" / name)
-        rows = list(score_system(folder, judges))
-        if name in ("real", "other_speaker"):
-            rows = [replace(row, rtf=None) for row in rows]
-        write_rows(tmp_path / f"{name}.csv", rows)
-        scores[name] = read_scores(tmp_path / f"{name}.csv")
-    return scores
+        clips = takes_of(synthesised(Humming(hertz), tmp_path / "audio" / name)) if name in list(System) else None
+        made = clips or recorded([hum(tmp_path / f"{name}/{i}.wav", hertz) for i in range(2)], name)
+        if name == REAL:
+            made = recorded(held_out, "held_out")
+        write_records(tmp_path / f"{name}.csv", Row, judged(made, panel))
+        rows[name] = read_rows(tmp_path / f"{name}.csv")
+    return Scored(rows, list(System))
 
 
-def test_the_voice_that_is_nearer_wins_and_the_page_says_so(
-    tmp_path: Path, judges: Judges, monkeypatch: pytest.MonkeyPatch
-):
-    pitches = {
-        System.ZERO_SHOT: 300.0,
-        System.ZERO_SHOT_EMBEDDING: 320.0,
-        System.FINETUNED: 220.0,
-        "real": 200.0,
-        "other_speaker": 390.0,
-    }
-    scores = scored(tmp_path, judges, pitches)
-    metrics, decision = compare(scores, SETTINGS)
+PITCHES = {
+    System.ZERO_SHOT: 300.0, System.ZERO_SHOT_EMBEDDING: 320.0, System.FINETUNED: 220.0,
+    System.FINETUNED_IN_CONTEXT: 230.0, REAL: 200.0, CODEC: 205.0, OTHER: 390.0,
+}  # fmt: skip
+
+
+def test_the_voice_that_is_nearer_wins_and_the_page_says_so(tmp_path: Path, panel: Panel, held_out: list[Recording]):
+    ones = scored(tmp_path, panel, held_out, PITCHES)
+    metrics, headline, decision = compare(ones, SETTINGS, NAMES, NO_VOTES)
     assert decision.outcome is Outcome.FINETUNED_WINS
-    systems = metrics["systems"]
-    sims = {name: systems[name]["sim_resemblyzer"] for name in pitches}
-    assert sorted(sims, key=sims.__getitem__) == [
-        "other_speaker",
-        "zero_shot_embedding",
-        "zero_shot",
-        "finetuned",
-        "real",
-    ]
-    assert systems["real"]["speaking_rate_ratio"] == 1.0
-    assert {"runaway_share", "rtf"} <= systems["finetuned"].keys()
-    assert "rtf" not in systems["real"]
+    sims = {name: f["sim_resemblyzer"] for group in ("systems", "bounds") for name, f in metrics[group].items()}
+    assert sorted(sims, key=sims.__getitem__, reverse=True) == sorted(PITCHES, key=PITCHES.__getitem__)
+    assert metrics["bounds"][REAL]["speaking_rate_ratio"] == 1.0
+    tuned = metrics["systems"][System.FINETUNED]
+    assert {"runaway_share", "rtf", "early_stop_share", "silent_share"} <= tuned.keys()
+    assert tuned["pitch_difference_semitones"] == pytest.approx(12 * np.log2(220 / 200), abs=0.7)
+    assert set(tuned["by_kind"]) == {"short", "long"}
+    assert "rtf" not in metrics["bounds"][REAL]
+    change = metrics["difference_to_zero_shot"][System.FINETUNED]["sim_resemblyzer"]
+    assert change["low"] > 0
+    assert change["holm_p"] >= change["wilcoxon_p"] == pytest.approx(2 / 2**8)
+    assert headline["verdict"] == "fine-tuned wins"
+    assert headline["finetuned_minus_zero_shot"]["sim_resemblyzer"]["mean"] == pytest.approx(change["mean"])
+    assert len(plot_rows(metrics, NAMES)) == 3 * len(PITCHES)
 
-    names = {"wer": "wer_pocketsphinx", "cer": "cer_pocketsphinx", "sim": "sim_resemblyzer"}
-    page = render("me", metrics, scores, names=names, players=3)
+    metrics["texts"] = {"language": "en", "sentences": 8, "version": "v"}
+    write_metadata(tmp_path / "train.csv", [Utterance("t", "Something was said before.")])
+    limits = Limits(players=3, audio_megabytes=5.0, next_sentences=2)
+    page = render("me", "en", metrics, ones.rows, names=NAMES, spoken=tmp_path / "train.csv", limits=limits)
     assert "Fine-tuned wins" in page
-    assert page.count("<audio") == page.count("data:audio/mpeg;base64,") >= 9
-    assert "http" not in page  # offline
+    assert page.count("<audio") == page.count("data:audio/mpeg;base64,") == 2 + 3 * 2  # you twice, three sentences
+    assert "http:" not in page  # offline
+    assert "https:" not in page
 
 
-def test_equal_voices_show_no_difference_and_zero_shot_ships(tmp_path: Path, judges: Judges):
-    pitches = dict.fromkeys([*System, "real", "other_speaker"], 250.0)
-    metrics, decision = compare(scored(tmp_path, judges, pitches), SETTINGS)
+def test_equal_voices_show_no_difference_and_zero_shot_ships(tmp_path: Path, panel: Panel, held_out: list[Recording]):
+    ones = scored(tmp_path, panel, held_out, dict.fromkeys(PITCHES, 250.0))
+    metrics, _, decision = compare(ones, SETTINGS, NAMES, NO_VOTES)
     assert decision.outcome is Outcome.NO_DIFFERENCE
     assert metrics["decision"]["winner"] == System.ZERO_SHOT
+    _, _, voted = compare(ones, SETTINGS, NAMES, Poll(won=18, lost=4, tied=3))
+    assert voted.outcome is Outcome.FINETUNED_WINS
 
 
 @pytest.mark.parametrize(
@@ -177,31 +240,28 @@ def test_equal_voices_show_no_difference_and_zero_shot_ships(tmp_path: Path, jud
     ],
 )
 def test_a_metric_has_the_name_of_who_judged(asr: str, model: str, name: str):
-    settings = replace(SETTINGS, asr=asr, asr_model=model, asr_url="http://127.0.0.1:9")
-    assert metric_names(settings)["wer"] == name
-    if asr == "http":
-        load_judges(settings, [], language="en")  # takes the address from conf/eval/
+    assert metric_names(replace(OFFLINE, asr=asr, asr_model=model))["wer"] == name
 
 
-def test_texts_are_the_fixed_set_and_each_held_out_sentence_once(tmp_path: Path):
-    takes = [Utterance("a1", "Said twice."), Utterance("a2", "said twice"), Utterance("b", "Said once.")]
-    write_metadata(tmp_path / "eval.csv", takes)
-    sentences = read_sentences("en", tmp_path / "eval.csv", text_limit=24, held_out_limit=6)
-    assert [s.origin for s in sentences].count("fixed") == 24
-    assert [s.id for s in sentences if s.origin == "held_out"] == ["a1", "b"]
-    assert len({s.id for s in sentences}) == len({s.text for s in sentences}) == 26
+def test_a_judge_that_cannot_load_names_the_offline_ones(tmp_path: Path):
+    for broken in (
+        {"asr": "whisper", "asr_model": str(tmp_path / "none")},
+        {"speaker": "wavlm", "speaker_model": "./"},
+    ):
+        with pytest.raises(InputError, match="judges: offline"):
+            load_panel(replace(OFFLINE, **broken), [], language="en", memory=None)
 
 
-def test_a_language_without_texts_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="no evaluation texts"):
-        read_sentences("xx", tmp_path / "eval.csv", text_limit=1, held_out_limit=1)
+def test_a_judge_that_gives_no_number_is_found_before_anything_is_spoken(tmp_path: Path):
+    clips = [hum(tmp_path / "a.wav", 200), hum(tmp_path / "b.wav", 200)]
+    write_wav(clips[1].path, np.zeros(24_000, np.float32))
+    with pytest.raises(InputError, match="gives no number"):
+        Panel(Deaf(), PitchEncoder(), clips, memory=None).try_out(clips[0])
 
 
-def test_rows_survive_their_file(tmp_path: Path):
-    row = Row(
-        "s", "fixed", 0, 'A "quoted", text\nof two lines', "heard", 0.5, 0.25, 0.75, 1.0, 12.0, False, 0.1, "a.flac", ""
-    )
-    write_rows(tmp_path / "rows.csv", [row])
-    [read] = read_scores(tmp_path / "rows.csv")
-    assert read["text"] == row.text
-    assert float(read["sim"]) == 0.75
+@pytest.mark.parametrize("name", ["real", "finetuned", "a b", "_a", "other"])
+def test_a_system_needs_a_name_of_its_own(name: str):
+    floors = {"other": "data/other_speaker"}
+    assert system_names({"mine": MoreSystem(checkpoint="models/x")}, floors) == [*System, "mine"]
+    with pytest.raises(InputError, match="taken or not a plain name"):
+        system_names({name: MoreSystem(checkpoint="models/x")}, floors)

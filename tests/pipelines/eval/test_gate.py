@@ -1,10 +1,26 @@
 import pytest
 
+from pipelines.eval.ballot import Poll
 from pipelines.eval.bootstrap import Interval, mean_interval
-from pipelines.eval.gate import Outcome, decide
+from pipelines.eval.gate import Decision, Evidence, Margins, Outcome, decide
 from pipelines.eval.settings import System
 
 BETTER, WORSE, UNSURE = (0.02, 0.08), (-0.08, -0.02), (-0.02, 0.05)
+SAME = (-0.01, 0.01)
+MARGINS = Margins(sim=0.0, wer=0.05, runaway=0.02, votes=20)
+NO_VOTES, LOVED, HATED = Poll(0, 0, 0), Poll(18, 4, 2), Poll(4, 18, 2)
+
+
+def judged(
+    sim: tuple[float, float],
+    wer: tuple[float, float],
+    *,
+    runaway: tuple[float, float] = SAME,
+    poll: Poll = NO_VOTES,
+    margins: Margins = MARGINS,
+) -> Decision:
+    intervals = [Interval(sum(ends) / 2, *ends, detectable=0.1) for ends in (sim, wer, runaway)]
+    return decide(Evidence(*intervals, sentences=30, poll=poll), margins)
 
 
 @pytest.mark.parametrize(
@@ -20,18 +36,42 @@ BETTER, WORSE, UNSURE = (0.02, 0.08), (-0.08, -0.02), (-0.02, 0.05)
     ],
 )
 def test_the_fine_tuned_voice_ships_only_if_it_surely_wins(sim, wer, outcome: Outcome):
-    def interval(ends: tuple[float, float]) -> Interval:
-        return Interval(sum(ends) / 2, *ends, detectable=0.1)
-
-    decision = decide(interval(sim), interval(wer), sentences=30, wer_margin=0.05)
+    decision = judged(sim, wer)
     assert decision.outcome is outcome
     assert decision.winner == (System.FINETUNED if outcome is Outcome.FINETUNED_WINS else System.ZERO_SHOT)
     assert decision.reason.endswith(".")
 
 
+def test_a_gain_has_to_be_larger_than_its_margin():
+    demanding = Margins(sim=0.03, wer=0.05, runaway=0.02, votes=20)
+    assert judged(BETTER, SAME, margins=demanding).outcome is Outcome.NO_DIFFERENCE
+    assert judged((0.04, 0.08), SAME, margins=demanding).outcome is Outcome.FINETUNED_WINS
+
+
+def test_a_voice_that_surely_runs_away_more_often_does_not_ship():
+    assert judged(BETTER, SAME, runaway=(0.03, 0.1)).outcome is Outcome.ZERO_SHOT_WINS
+    assert judged(BETTER, SAME, runaway=(0.01, 0.1)).outcome is Outcome.FINETUNED_WINS
+
+
+@pytest.mark.parametrize(
+    ("sim", "wer", "poll", "outcome"),
+    [
+        (UNSURE, SAME, LOVED, Outcome.FINETUNED_WINS),
+        (UNSURE, SAME, HATED, Outcome.NO_DIFFERENCE),  # zero-shot ships anyway
+        (UNSURE, SAME, Poll(12, 10, 0), Outcome.NO_DIFFERENCE),  # a coin does that
+        (UNSURE, SAME, Poll(9, 0, 30), Outcome.NO_DIFFERENCE),  # too few that chose
+        (BETTER, (0.06, 0.09), LOVED, Outcome.ZERO_SHOT_WINS),  # less intelligible stays less intelligible
+        (WORSE, SAME, LOVED, Outcome.ZERO_SHOT_WINS),
+        (BETTER, SAME, HATED, Outcome.FINETUNED_WINS),
+    ],
+)
+def test_votes_break_a_no_difference_and_nothing_else(sim, wer, poll: Poll, outcome: Outcome):
+    assert judged(sim, wer, poll=poll).outcome is outcome
+
+
 @pytest.mark.parametrize(("sentences", "outcome"), [(5, Outcome.NO_DIFFERENCE), (6, Outcome.FINETUNED_WINS)])
 def test_a_handful_of_sentences_proves_nothing(sentences: int, outcome: Outcome):
     sim = {f"s{i}": 0.1 + 0.01 * i for i in range(sentences)}  # each of them better
-    intervals = [mean_interval(values, resamples=200, seed=0) for values in (sim, dict.fromkeys(sim, 0.0))]
-    decision = decide(*intervals, sentences=sentences, wer_margin=0.05)
-    assert decision.outcome is outcome
+    same = dict.fromkeys(sim, 0.0)
+    intervals = [mean_interval(values, resamples=200, seed=0) for values in (sim, same, same)]
+    assert decide(Evidence(*intervals, sentences=sentences, poll=NO_VOTES), MARGINS).outcome is outcome

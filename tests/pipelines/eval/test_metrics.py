@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.eval.metrics import character_error_rate, normalise, word_error_rate
+from pipelines.eval.metrics import Stretch, character_error_rate, compare, normalise, word_error_rate
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,33 @@ def test_word_errors_per_written_word(text: str, heard: str, wer: float):
 
 def test_character_errors_per_written_character():
     assert character_error_rate("abcd", "abxd") == 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken", "heard"),
+    [
+        ("He has 50 coins.", "", "he has fifty coins"),
+        ("He has fifty coins.", "", "He has 50 coins."),
+        ("Born in 1986.", "", "born in nineteen eighty-six"),
+        ("Dr. Hall weighs 4 kg.", "Doctor Hall weighs four kilograms.", "doctor hall weighs 4 kilograms"),
+        ("Dr. Hall weighs 4 kg.", "Doctor Hall weighs four kilograms.", "Dr. Hall weighs 4 kg"),
+    ],
+)
+def test_what_is_said_right_is_right_however_a_recogniser_writes_it(text: str, spoken: str, heard: str):
+    assert word_error_rate(text, heard, spoken=spoken) == 0
+
+
+def test_errors_are_shown_where_they_are():
+    comparison = compare("The red fox jumps over 2 dogs.", "the rat fox over two big dogs")
+    assert [(s.written, s.heard) for s in comparison.stretches() if not s.is_right] == [
+        ("red", "rat"),
+        ("jumps", ""),
+        ("", "big"),
+    ]
+    assert (comparison.errors, comparison.length) == (3, 7)
+
+
+def test_a_text_of_signs_alone_is_no_crash():
+    assert word_error_rate("…", "") == 0
+    assert word_error_rate("…", "something") == 1
+    assert compare("Word.", "").stretches() == [Stretch("word", "")]

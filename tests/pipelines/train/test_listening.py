@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipelines.data.record import words
+from pipelines.eval import texts as evaluation_texts
 from pipelines.train.listening import (
     SENTENCES,
     Heard,
@@ -58,7 +59,7 @@ def test_every_language_has_three_sentences_that_nobody_records_or_is_tested_on(
     assert set(texts) == set(LANGUAGES) - {"auto"}
     prompts = Path(words.__file__).parent.parent / "prompts"
     elsewhere = [line for path in prompts.glob("*.txt") for line in path.read_text(encoding="utf-8").splitlines()]
-    elsewhere += Path("pipelines/eval/texts/en.txt").read_text(encoding="utf-8").splitlines()
+    elsewhere += [s.text for code in texts for s in evaluation_texts.fixed_sentences(code)]
     known = {same_text_key(line) for line in elsewhere}
     for language, sentences in texts.items():
         assert len(sentences) == 3
@@ -91,16 +92,19 @@ class Parrot:
 class Hears:
     """Hears the same words in everything."""
 
-    name, copies = "hears", False
+    name, identity, copies, batch = "hears", "hears", False, 2
 
     def transcribe(self, waveform: Waveform) -> str:
         return "one two three"
+
+    def transcribe_all(self, waveforms: Sequence[Waveform]) -> list[str]:
+        return [self.transcribe(waveform) for waveform in waveforms]
 
 
 class Level:
     """Tells voices apart by their loudness."""
 
-    name = "level"
+    name = identity = "level"
 
     def embed(self, waveform: Waveform) -> np.ndarray:
         angle = 10 * float(np.sqrt(np.mean(waveform**2)))
