@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup doctor repro record test check lint types mlflow serve bench lock
+.PHONY: help setup doctor repro record listen test check lint types mlflow serve bench lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,12 +41,16 @@ repro: setup ## recordings to a packaged voice, for the choices in params.yaml; 
 
 doctor: setup ## what would stop or spoil a training of the choices in params.yaml; seconds once the voice is encoded
 	@git update-index --skip-worktree dvc.lock 2>/dev/null || true
-	dvc repro --quiet encode describe
+	dvc repro --quiet encode describe plan
 	python -m pipelines.train.finetune --preflight voice=$(VOICE) language=$(call choice,language) model=$(call choice,model) train=$(call choice,train)
 
 record: PORT = 8082
 record: setup ## a page to record a voice with, on http://127.0.0.1:8082 (VOICE=name LANGUAGE=en PORT=...)
 	python -m pipelines.data.record voice=$(VOICE) language=$(LANGUAGE) port=$(PORT)
+
+listen: PORT = 8083
+listen: setup ## hear the fine-tuned voice and zero-shot blindly on http://127.0.0.1:8083 (VOICE=name PORT=...)
+	python -m pipelines.eval.listen voice=$(VOICE) port=$(PORT)
 
 test: setup ## the fast tests: CPU, no network, no model hub
 	python -m pytest
