@@ -22,6 +22,7 @@ from pipelines.eval.settings import REAL, Judges
 from voice import checkpoint
 from voice.asr import load_asr
 from voice.audio import read_waveform
+from voice.naturalness import load_mos
 from voice.speaker import load_speaker_encoder
 from voice.stage import CONF
 from voice.table import write_records
@@ -34,10 +35,13 @@ def one_at_a_time(judges: Judges, clips: Sequence[Recording]) -> float:
     device = checkpoint.default_device()
     asr = load_asr(judges.asr, model=judges.asr_model, language="en", device=device, url=judges.asr_url)
     encoder = load_speaker_encoder(judges.speaker, model=judges.speaker_model, device=device)
+    mos = load_mos(judges.mos) if judges.mos else None
     started = time.perf_counter()
     for clip in clips:
         word_error_rate(clip.text, asr.transcribe(read_waveform(clip.path)))
         encoder.embed(read_waveform(clip.path))
+        if mos:
+            mos.predict(read_waveform(clip.path))
     return time.perf_counter() - started
 
 
@@ -57,7 +61,7 @@ def main() -> None:
     chosen = arguments.parse_args()
     judges = Judges(**OmegaConf.to_container(OmegaConf.load(CONF / f"judges/{chosen.judges}.yaml")))  # type: ignore[arg-type]
     held_out = held_out_clips(Path("data/processed") / chosen.voice)
-    voices = {REAL: held_out, **{folder.name: floor_clips(folder.name, folder) for folder in chosen.floor}}
+    voices = {REAL: held_out, **{folder.as_posix(): floor_clips(folder.name, folder) for folder in chosen.floor}}
     fastest = FASTEST * pace(held_out)
     with tempfile.TemporaryDirectory() as folder:
         memory = Path(folder) / "judged"
@@ -65,7 +69,7 @@ def main() -> None:
         first, rows = scored(panel, held_out, REAL, fastest)
         again, _ = scored(panel, held_out, REAL, fastest)
         naive = one_at_a_time(judges, held_out)
-        print(f"{len(held_out)} clips, {', '.join(panel.names)}\n| way | utterances a minute |\n|---|---|")
+        print(f"{len(held_out)} clips, {', '.join(panel.names)}\n| way | utterances a minute |\n|---|---|", flush=True)
         for way, seconds in (("one at a time", naive), ("score", first), ("score, heard before", again)):
             print(f"| {way} | {60 * len(held_out) / seconds:.0f} |")
         names = metric_names(judges)

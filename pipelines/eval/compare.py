@@ -28,7 +28,7 @@ from voice.table import write_table
 log = logging.getLogger(__name__)
 
 BASELINE = System.ZERO_SHOT
-_MEASURES = ("sim", "wer", "cer", "runaway")
+_JUDGED = ("sim", "wer", "cer", "mos")
 
 
 @dataclass
@@ -55,14 +55,16 @@ class Scored:
         return [name for name in self.rows if name not in self.systems]
 
 
-def measured_differences(scored: Scored, resampling: Resampling) -> dict[str, dict[str, Interval]]:
+def measured_differences(
+    scored: Scored, measures: Sequence[str], resampling: Resampling
+) -> dict[str, dict[str, Interval]]:
     """Each system minus zero-shot in context, sentence by sentence, by measure."""
     return {
         system: {
             measure: mean_interval(
                 _paired(scored, system, measure), resamples=resampling.resamples, seed=resampling.seed
             )
-            for measure in _MEASURES
+            for measure in measures
         }
         for system in scored.systems
         if system != BASELINE
@@ -73,14 +75,14 @@ def _paired(scored: Scored, system: str, measure: str) -> dict[str, float]:
     return differences(by_sentence(scored.rows[system], measure), by_sentence(scored.rows[BASELINE], measure))
 
 
-def second_opinions(scored: Scored) -> dict[str, dict[str, dict[str, float]]]:
+def second_opinions(scored: Scored, measures: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
     """Wilcoxon's p, the same adjusted over all systems, and the effect size, by system and judged measure."""
     found = {
-        system: {measure: asdict(opinion(_paired(scored, system, measure))) for measure in ("sim", "wer", "cer")}
+        system: {measure: asdict(opinion(_paired(scored, system, measure))) for measure in measures}
         for system in scored.systems
         if system != BASELINE
     }
-    for measure in ("sim", "wer", "cer"):
+    for measure in measures:
         adjusted = holm([found[system][measure]["wilcoxon_p"] for system in found])
         for system, p in zip(found, adjusted, strict=True):
             found[system][measure]["holm_p"] = p
@@ -95,7 +97,8 @@ def compare(
     figures = {name: summarise(rows, names, resampling) for name, rows in scored.rows.items()}
     for ones in figures.values():
         ones |= beside(ones, figures[REAL])
-    changes = measured_differences(scored, resampling)
+    judged = [measure for measure in _JUDGED if measure in names]
+    changes = measured_differences(scored, [*judged, "runaway"], resampling)
     tuned = changes[System.FINETUNED]
     sentences = figures[BASELINE]["sentences"]
     decision = decide(
@@ -103,7 +106,7 @@ def compare(
         Margins(settings.sim_margin, settings.wer_margin, settings.runaway_margin, settings.votes),
     )
     labels = {**names, "runaway": "runaway_share"}
-    opinions = second_opinions(scored)
+    opinions = second_opinions(scored, judged)
     metrics = {
         "systems": {name: figures[name] for name in scored.systems},
         "bounds": {name: figures[name] for name in scored.bounds},

@@ -1,4 +1,4 @@
-"""The panel: a recogniser, and a speaker encoder that knows the owner's held-out clips."""
+"""The panel: a recogniser, a speaker encoder that knows the owner's held-out clips, and who predicts opinions."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from voice.asr import ASR, load_asr, metric_name
 from voice.audio import read_waveform
 from voice.errors import InputError
 from voice.manifest import read_metadata
+from voice.naturalness import MosPredictor, load_mos
 from voice.speaker import Embedding, SpeakerEncoder, load_speaker_encoder, similarity
 
 
@@ -54,29 +55,38 @@ def floor_clips(name: str, folder: Path) -> list[Recording]:
 def metric_names(judges: Judges) -> dict[str, str]:
     """Column of the scores -> metric name with its judge's name; the same for all voices and systems."""
     asr = judges.asr if judges.asr == "pocketsphinx" else metric_name(judges.asr_model)
-    return {"wer": f"wer_{asr}", "cer": f"cer_{asr}", "sim": f"sim_{judges.speaker}"}
+    opinion = {"mos": f"mos_{judges.mos}"} if judges.mos else {}
+    return {"wer": f"wer_{asr}", "cer": f"cer_{asr}", "sim": f"sim_{judges.speaker}"} | opinion
 
 
 class Panel:
-    """Both judges. With a `memory` folder, what they said before of the same audio is not asked again."""
+    """The judges. With a `memory` folder, what they said before of the same audio is not asked again."""
 
     def __init__(
-        self, asr: ASR, encoder: SpeakerEncoder, held_out: Sequence[Recording], *, memory: Path | None
+        self,
+        asr: ASR,
+        encoder: SpeakerEncoder,
+        held_out: Sequence[Recording],
+        *,
+        memory: Path | None,
+        mos: MosPredictor | None = None,
     ) -> None:
-        self._asr, self._encoder = asr, encoder
+        self._asr, self._encoder, self._mos = asr, encoder, mos
+        self._opinions = Memory(memory, mos.name, mos.identity) if memory and mos else None
         self._transcripts = Memory(memory, asr.name, asr.identity) if memory else None
         self._embeddings = Memory(memory, encoder.name, encoder.identity) if memory else None
         names = [clip.id for clip in held_out]
         self._held_out = dict(zip(names, self.embed([clip.path for clip in held_out]), strict=True))
 
     @property
-    def names(self) -> tuple[str, str]:
-        """The recogniser's and the encoder's."""
-        return self._asr.name, self._encoder.name
+    def names(self) -> tuple[str, ...]:
+        """The judges'."""
+        return self._asr.name, self._encoder.name, *([self._mos.name] if self._mos else [])
 
     def try_out(self, clip: Recording) -> None:
         """Judge one clip. Raises InputError where a judge answers nothing usable."""
         list(self.hear([clip.path]))
+        list(self.opine([clip.path]))
         sim = self.similarity(next(self.embed([clip.path])), but=clip.id)
         if not math.isfinite(sim):
             raise InputError(
@@ -98,6 +108,16 @@ class Panel:
             answers = self._embeddings.recall(paths, self._embed)
         return (np.array(answer, np.float32) for answer in answers)
 
+    def opine(self, paths: Sequence[Path]) -> Iterator[float | None]:
+        """The predicted opinions of files, in order; None where nobody predicts."""
+        if self._mos is None:
+            return iter([None] * len(paths))
+        return self._opinions.recall(paths, self._predict) if self._opinions else self._predict(paths)
+
+    def _predict(self, paths: Sequence[Path]) -> Iterator[float]:
+        assert self._mos is not None
+        return (self._mos.predict(read_waveform(path)) for path in paths)
+
     def _embed(self, paths: Sequence[Path]) -> Iterator[list[float]]:
         # one at a time: the padding of a batch would change them
         return (self._encoder.embed(read_waveform(path)).astype(float).tolist() for path in paths)
@@ -108,8 +128,9 @@ class Panel:
 
 
 def load_panel(judges: Judges, held_out: Sequence[Recording], *, language: str, memory: Path | None) -> Panel:
-    """Load both judges and let them hear the held-out clips."""
+    """Load the judges and let them hear the held-out clips."""
     device = checkpoint.default_device()
     asr = load_asr(judges.asr, model=judges.asr_model, language=language, device=device, url=judges.asr_url)
     encoder = load_speaker_encoder(judges.speaker, model=judges.speaker_model, device=device)
-    return Panel(asr, encoder, held_out, memory=memory)
+    mos = load_mos(judges.mos) if judges.mos else None
+    return Panel(asr, encoder, held_out, memory=memory, mos=mos)

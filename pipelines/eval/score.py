@@ -28,6 +28,8 @@ from voice.table import write_records
 
 log = logging.getLogger(__name__)
 
+_LOWEST_MOS = 1.0  # of what could not be spoken, and of silence
+
 
 @dataclass
 class Score:  # conf/score.yaml
@@ -56,6 +58,7 @@ class Row:
     errors: int
     words: int
     sim: float
+    mos: float | None  # predicted opinion, 1 to 5
     seconds: float
     characters_per_second: float
     pitch_hz: float | None
@@ -72,6 +75,15 @@ class Row:
     first_audio_seconds: float | None
     audio: str  # path from the project's folder
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the panel makes of a clip."""
+
+    transcript: str
+    embedding: Embedding
+    mos: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +116,40 @@ def score(
 ) -> Iterator[Row]:
     """Judge clips. What could not be synthesised counts as not understood: WER 1, similarity 0; it keeps its row."""
     spoken = [clip.path for clip in clips if not clip.take.error]
-    transcripts, embeddings = panel.hear(spoken), panel.embed(spoken)
+    transcripts, embeddings, opinions = panel.hear(spoken), panel.embed(spoken), panel.opine(spoken)
     for clip in tqdm(clips, f"score {name}", unit="take"):
         if clip.take.error:
             yield _failed(clip.take)
         else:
-            yield _row(clip, next(transcripts), next(embeddings), panel, language, early_stop_pace)
+            judged = Judged(next(transcripts), next(embeddings), next(opinions))
+            yield _row(clip, judged, panel, language, early_stop_pace)
 
 
 def _failed(take: Take) -> Row:
     return Row(
         sentence=take.sentence, origin=take.origin, kind=take.kind, take=take.take, text=take.text, spoken=take.spoken,
-        transcript="", wer=1.0, cer=1.0, errors=(words := len(take.text.split())), words=words, sim=0.0, seconds=0.0,
+        transcript="", wer=1.0, cer=1.0, errors=(words := len(take.text.split())), words=words,
+        sim=0.0, mos=_LOWEST_MOS, seconds=0.0,
         characters_per_second=0.0, pitch_hz=None, pitch_semitones=None, level_dbfs=None, level_db=None,
         pause_share=None, pauses_per_second=None, clipped_share=None, runaway=False, early_stop=False, silent=False,
         rtf=None, first_audio_seconds=None, audio="", error=take.error,
     )  # fmt: skip
 
 
-def _row(clip: Clip, transcript: str, embedding: Embedding, panel: Panel, language: str, early_stop_pace: float) -> Row:
+def _row(clip: Clip, judged: Judged, panel: Panel, language: str, early_stop_pace: float) -> Row:
     take, waveform = clip.take, read_waveform(clip.path)
     length = seconds(waveform)
-    said, heard = measure(waveform), compare(take.text, transcript, spoken=take.spoken, language=language)
-    sim = panel.similarity(embedding, but=clip.itself)
+    said, heard = measure(waveform), compare(take.text, judged.transcript, spoken=take.spoken, language=language)
+    sim = panel.similarity(judged.embedding, but=clip.itself)
     error = "" if said.silent or math.isfinite(sim) else "the judge of speakers gave no number"
     silent = said.silent or bool(error)  # either way nobody's voice is in it
     characters = len(take.text) / length
     return Row(
         sentence=take.sentence, origin=take.origin, kind=take.kind, take=take.take, text=take.text, spoken=take.spoken,
-        transcript=transcript,
+        transcript=judged.transcript,
         wer=max(1.0, heard.wer) if silent else heard.wer, cer=heard.cer, errors=heard.errors, words=heard.length,
-        sim=0.0 if silent else sim, seconds=length, characters_per_second=characters,
+        sim=0.0 if silent else sim, mos=_LOWEST_MOS if silent and judged.mos is not None else judged.mos,
+        seconds=length, characters_per_second=characters,
         pitch_hz=said.pitch_hz or None, pitch_semitones=said.pitch_semitones if said.pitch_hz else None,
         level_dbfs=said.level_dbfs, level_db=said.level_db, pause_share=said.pause_share,
         pauses_per_second=said.pauses / length, clipped_share=said.clipped_share, runaway=take.runaway,

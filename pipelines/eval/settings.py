@@ -50,6 +50,7 @@ class Judges:  # conf/judges/
     asr_url: str | None
     speaker: str
     speaker_model: str
+    mos: str | None
 
 
 @dataclass(kw_only=True)

@@ -10,6 +10,7 @@ import torch
 
 from voice.asr import Whisper, load_asr, pieces
 from voice.errors import InputError
+from voice.naturalness import load_mos
 from voice.speaker import Ecapa, WavLM, load_speaker_encoder, similarity
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(24_000)).astype(np.float32)
@@ -148,6 +149,14 @@ def test_wavlm_loads_from_a_folder_and_embeds_the_shortest_clips(tmp_path: Path)
 def test_an_encoder_that_cannot_be_had_names_the_offline_judges(tmp_path: Path, encoder):
     with pytest.raises(InputError, match="resemblyzer"):
         encoder(str(tmp_path / "nothing"), device="cpu")
+
+
+def test_the_opinion_of_noise_is_low_and_a_name_that_predicts_nothing_is_refused():
+    predictor = load_mos("distillmos")
+    assert 1 <= predictor.predict(NOISE) < 3
+    assert predictor.predict(NOISE) == predictor.predict(NOISE)
+    with pytest.raises(InputError, match="distillmos, or null"):
+        load_mos("nobody")
 
 
 def test_resemblyzer_finds_a_clip_most_like_itself_and_embeds_noise_too():

@@ -27,8 +27,10 @@ SETTINGS = Eval(
     resamples=200, sim_margin=0.0, wer_margin=0.05, runaway_margin=0.02, votes=20, players=3, audio_megabytes=5.0,
     next_sentences=2,
 )  # fmt: skip
-OFFLINE = Judges(asr="pocketsphinx", asr_model="", asr_url=None, speaker="resemblyzer", speaker_model="")
-NAMES = {"wer": "wer_pocketsphinx", "cer": "cer_pocketsphinx", "sim": "sim_resemblyzer"}
+OFFLINE = Judges(
+    asr="pocketsphinx", asr_model="", asr_url=None, speaker="resemblyzer", speaker_model="", mos="distillmos"
+)
+NAMES = {"wer": "wer_pocketsphinx", "cer": "cer_pocketsphinx", "sim": "sim_resemblyzer", "mos": "mos_distillmos"}
 SENTENCES = [
     Sentence(f"en_{i:03}", "fixed", "short" if i % 2 else "long", f"This is sentence {'abcdefgh'[i]}.", "")
     for i in range(8)
@@ -92,6 +94,16 @@ class PitchEncoder:
         return np.array([np.cos(angle), np.sin(angle)], np.float32)
 
 
+class Critic:
+    """Likes low voices."""
+
+    name = identity = "distillmos"
+
+    def predict(self, waveform: Waveform) -> float:
+        spectrum = np.abs(np.fft.rfft(waveform))
+        return 5 - float(spectrum.argmax()) * 24_000 / len(waveform) / 100
+
+
 def hum(path: Path, hertz: float, text: str = "Held out text.") -> Recording:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_wav(path, Humming(hertz).batch([Request(text, "me")])[0].waveform)
@@ -105,7 +117,7 @@ def held_out(tmp_path: Path) -> list[Recording]:
 
 @pytest.fixture
 def panel(held_out: list[Recording]) -> Panel:
-    return Panel(Deaf(), PitchEncoder(), held_out, memory=None)
+    return Panel(Deaf(), PitchEncoder(), held_out, memory=None, mos=Critic())
 
 
 def synthesised(voice: Humming, folder: Path, *, takes: int = 2, batch: int = 3) -> Path:
@@ -134,7 +146,8 @@ def test_one_sentence_that_fails_costs_its_batch_nothing(tmp_path: Path, panel: 
     rows = judged(takes_of(folder), panel)
     assert len(rows) == 16
     failed = [row for row in rows if row.error]
-    assert [(row.sentence, row.wer, row.sim, row.error) for row in failed] == [("en_002", 1.0, 0.0, "cannot")] * 2
+    found = [(row.sentence, row.wer, row.sim, row.mos, row.error) for row in failed]
+    assert found == [("en_002", 1.0, 0.0, 1.0, "cannot")] * 2
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.full(999, np.nan, np.float32)])
@@ -209,7 +222,8 @@ def test_the_voice_that_is_nearer_wins_and_the_page_says_so(tmp_path: Path, pane
     assert change["holm_p"] >= change["wilcoxon_p"] == pytest.approx(2 / 2**8)
     assert headline["verdict"] == "fine-tuned wins"
     assert headline["finetuned_minus_zero_shot"]["sim_resemblyzer"]["mean"] == pytest.approx(change["mean"])
-    assert len(plot_rows(metrics, NAMES)) == 3 * len(PITCHES)
+    assert len(plot_rows(metrics, NAMES)) == len(NAMES) * len(PITCHES)
+    assert metrics["bounds"][REAL]["mos_distillmos"] > tuned["mos_distillmos"] > 1
 
     metrics["texts"] = {"language": "en", "sentences": 8, "version": "v"}
     write_metadata(tmp_path / "train.csv", [Utterance("t", "Something was said before.")])
