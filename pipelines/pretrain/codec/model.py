@@ -171,7 +171,8 @@ class TrainableCodec(nn.Module):
             vectors = layers.convolve(latents, encoder.input_proj)
             if quantise:
                 with torch.autocast(latents.device.type, enabled=False):
-                    quantised = books(vectors.float().reshape(batch * time, -1), learn=self.training)
+                    # once there is sound, codes are final (train.Schedule)
+                    quantised = books(vectors.float().reshape(batch * time, -1), learn=self.training and not sound)
                 vectors = quantised.vectors.reshape(batch, time, -1)
                 commitment = commitment + quantised.commitment
                 codes.append(quantised.codes)

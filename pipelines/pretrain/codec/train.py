@@ -19,6 +19,7 @@ from pipelines.pretrain.codec.data import Crops
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
 from voice.bounds import within
+from voice.errors import InputError
 from voice.publish import publish
 
 log = logging.getLogger(__name__)
@@ -35,26 +36,42 @@ class Crop:  # conf/codec.yaml
 
 
 @dataclass(kw_only=True)
-class Schedule:  # conf/codec.yaml
-    """How long and how fast it learns."""
+class Phase:  # conf/codec.yaml
+    """How long and how fast it learns one thing, and from what batches, in turns."""
 
     steps: int = within(low=1)
     lr: float = within(above=0)
     final_lr_share: float = within(low=0, high=1)
     warmup_steps: int = within(low=0)
     decay_steps: int = within(low=0)
+    crops: list[Crop]
+
+    def learning_rate(self, step: int) -> float:
+        """Warm-up, plateau, and a straight line down (arXiv:2405.18392: as good as cosine, and extendable)."""
+        up = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left = min(1.0, (self.steps - step) / max(1, self.decay_steps))
+        return self.lr * up * (self.final_lr_share + (1 - self.final_lr_share) * left)
+
+
+@dataclass(kw_only=True)
+class Schedule:  # conf/codec.yaml
+    """First the features, with encoder and codebooks; then the sound, while encoder and codebooks stay as they are.
+
+    So codes are final after the first phase: what is trained on them need not wait for the sound, and a decoder that
+    went on learning takes the place of the one before.
+    """
+
+    features: Phase
+    sound: Phase
     weight_decay: float = within(low=0)
     clip_norm: float = within(above=0)
     average_decay: float = within(low=0, high=1)
     autoencoder_steps: int = within(low=1)
-    silent_steps: int = within(low=0)
     kmeans_seconds: float = within(above=0)
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
     envelope: float = within(low=0)
     convergence: float = within(low=0)
-    silent_crops: list[Crop]
-    crops: list[Crop]
     save_minutes: float = within(above=0)
     log_every: int = within(low=1)
     seed: int
@@ -87,38 +104,46 @@ class Line:
     least_used: float  # of the codebook with the lowest
 
 
-def learning_rate(step: int, schedule: Schedule) -> float:
-    """Warm-up, plateau, and at the end a straight line down (arXiv:2405.18392: as good as cosine, and extendable)."""
-    # the waveform blocks join at `silent_steps`: a second warm-up
-    since = step - schedule.silent_steps if step >= schedule.silent_steps else step
-    up = min(1.0, (since + 1) / max(1, schedule.warmup_steps))
-    left = (schedule.steps - step) / max(1, schedule.decay_steps)
-    down = schedule.final_lr_share + (1 - schedule.final_lr_share) * min(1.0, left)
-    return schedule.lr * up * down
-
-
 class Trainer:
     """A codec in training: everything that a checkpoint holds, and the step."""
 
     def __init__(self, codec: TrainableCodec, crops: Crops, schedule: Schedule, device: Device) -> None:
         self.codec, self.crops, self.schedule, self.device = codec.to(device.name), crops, schedule, device
+        if schedule.features.steps <= schedule.autoencoder_steps:
+            raise InputError(
+                "schedule.features.steps must exceed schedule.autoencoder_steps: codes come with features."
+            )
         self.step, self.seconds = 0, 0.0
+        self.steps = schedule.features.steps + schedule.sound.steps
         self._spectra = Spectra().to(device.name)
         self._parameters = [p for p in [*codec.stock.parameters(), *codec.teller.parameters()] if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
+            self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
         self.average = {name: p.detach().clone() for name, p in codec.stock.named_parameters()}
+
+    @property
+    def sounding(self) -> bool:
+        """Whether the features are done."""
+        return self.step >= self.schedule.features.steps
+
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        features, sound = self.schedule.features, self.schedule.sound
+        return sound.learning_rate(self.step - features.steps) if self.sounding else features.learning_rate(self.step)
 
     def take_step(self) -> dict[str, float]:
         """Learn from one batch. Returns what it measured."""
         started = time.monotonic()
         if self.step == self.schedule.autoencoder_steps and not self.codec.quantising:
             self._start_quantising()
+        if self.step == self.schedule.features.steps:
+            self._settle_codes()
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.schedule)
-        sound = self.step >= self.schedule.silent_steps
-        crops = self.schedule.crops if sound else self.schedule.silent_crops
+            group["lr"] = self.learning_rate()
+        sound = self.sounding
+        self.codec.stock.encoder.requires_grad_(not sound)
+        crops = self.schedule.sound.crops if sound else self.schedule.features.crops
         crop = crops[self.step % len(crops)]
         audio = self._draw(self.step, crop)
         self.codec.train()
@@ -133,7 +158,8 @@ class Trainer:
             loss = loss + mel + weight.convergence * convergence
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, weight.clip_norm)
-        self._optimizer.step()
+        if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._follow_average()
         self.step += 1
@@ -167,7 +193,7 @@ class Trainer:
     def _start_quantising(self) -> None:
         self.codec.eval()
         vectors, seconds, number = [], 0.0, 0
-        crop = self.schedule.silent_crops[0]
+        crop = self.schedule.features.crops[0]
         while seconds < self.schedule.kmeans_seconds:
             audio = self._draw(-1 - number & 0x7FFFFFFF, crop)  # batches that training will not see
             with self._autocast():
@@ -180,6 +206,14 @@ class Trainer:
                 self.average[name].copy_(parameter)
                 self._optimizer.state.pop(parameter, None)
         log.info("step %d: quantising from here on", self.step)
+
+    @torch.no_grad()
+    def _settle_codes(self) -> None:
+        # from here on the encoder does not move: its average must not, either, or it would give other codes
+        for name, parameter in self.codec.stock.named_parameters():
+            if name.startswith("encoder."):
+                self.average[name].copy_(parameter)
+        log.info("step %d: codes are final from here on", self.step)
 
     def code_usage(self) -> list[float]:
         """Perplexity of each codebook."""
@@ -267,7 +301,8 @@ def fit(trainer: Trainer, folder: Path, *, report: Callable[[Line], None]) -> No
 
 def _fit(trainer: Trainer, folder: Path, report: Callable[[Line], None], stopping: Sequence[int]) -> None:
     saved, sums, count = time.monotonic(), dict[str, float](), 0
-    while trainer.step < trainer.schedule.steps and not stopping:
+    while trainer.step < trainer.steps and not stopping:
+        rate = trainer.learning_rate()
         for name, value in trainer.take_step().items():
             sums[name] = sums.get(name, 0.0) + value
         count += 1
@@ -277,7 +312,7 @@ def _fit(trainer: Trainer, folder: Path, report: Callable[[Line], None], stoppin
             line = Line(
                 step=trainer.step,
                 hours=trainer.seconds / 3_600,
-                lr=learning_rate(trainer.step - 1, trainer.schedule),
+                lr=rate,
                 used_codes=sum(usage) / len(usage),
                 least_used=min(usage),
                 **means,
