@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from pipelines.pretrain.codec import layers
-from pipelines.pretrain.codec.checkpoint import export, read_state
+from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.codec.data import Crops
 from pipelines.pretrain.codec.loss import Envelope, Spectra
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, perplexity
 from pipelines.pretrain.codec.quantize import Codebooks
-from pipelines.pretrain.codec.train import Crop, Device, Line, Phase, Schedule, Trainer, fit, read_log, resume, save
+from pipelines.pretrain.codec.train import Crop, Phase, Schedule, Trainer
 from pipelines.pretrain.corpus import Clip, Shard
+from pipelines.pretrain.device import Device
+from pipelines.pretrain.run import Row, fit, read_log, read_state, resume, save
 from tests.sounds import speechlike
 from voice.audio import FRAME_SAMPLES, to_pcm16
 from voice.codec import Codec
@@ -88,7 +90,7 @@ def test_the_gradient_of_the_snake_is_the_derivative_of_the_stock_one():
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def run_steps(training: Trainer, count: int) -> list[dict[str, float]]:
+def run_steps(training: Trainer, count: int) -> list[Row]:
     return [training.take_step() for _ in range(count)]
 
 
@@ -118,7 +120,7 @@ def test_quantised_it_learns_on_and_so_do_the_codebooks(crops):
     assert "decoder.quantizer.rvq_rest.output_proj.weight" in moved
     assert "encoder.quantizer.acoustic_residual_vector_quantizer.input_proj.weight" in moved
     assert not torch.equal(training.codec.rest.vectors, books)
-    assert training.code_usage()
+    assert training.notes()["least_used"] > 0
 
 
 def test_sound_is_learnt_without_touching_a_code(crops):
@@ -142,37 +144,37 @@ def test_features_too_short_for_codebooks_are_refused(crops):
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(crops, tmp_path):
     whole = trainer(crops)
-    fit(whole, tmp_path / "whole", report=lambda line: None)
+    fit(whole, tmp_path / "whole", SCHEDULE)
     for stop in (2, 4, 8):  # before and after the codebooks begin, and with sound
         first = trainer(crops)
         run_steps(first, stop)
         save(first, tmp_path / str(stop))
         torch.manual_seed(99)
         second = Trainer(codec_of_seed(7), crops, SCHEDULE, CPU)
-        assert resume(second, tmp_path / str(stop))
-        fit(second, tmp_path / str(stop), report=lambda line: None)
+        assert resume(second, tmp_path / str(stop), device="cpu")
+        fit(second, tmp_path / str(stop), SCHEDULE)
         one, other = whole.state(), second.state()
         for key in ("codec", "average"):
             for name, tensor in one[key].items():
                 assert torch.equal(tensor, other[key][name]), (stop, name)
         logs = [read_log(tmp_path / name / "training.csv") for name in ("whole", str(stop))]
-        assert logs[0][-1].loss == logs[1][-1].loss
+        assert logs[0][-1]["loss"] == logs[1][-1]["loss"]
 
 
 def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crops, tmp_path):
     training = trainer(crops)
     training.steps = 4
-    fit(training, tmp_path, report=lambda line: None)
+    fit(training, tmp_path, SCHEDULE)
     with (tmp_path / "training.csv").open("a") as file:
         file.write("6" + ",0.1" * 10 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
-    assert resume(trainer(crops), tmp_path)
-    assert [line.step for line in read_log(tmp_path / "training.csv")] == [2, 4]
+    assert resume(trainer(crops), tmp_path, device="cpu")
+    assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
 
 
 def test_what_is_exported_loads_in_stock_qwen_tts_and_gives_the_codes_of_training(crops, tmp_path):
     training = trainer(crops)
-    fit(training, tmp_path, report=lambda line: None)
-    state = read_state(tmp_path)
+    fit(training, tmp_path, SCHEDULE)
+    state = read_state(tmp_path, command="x")
     export(state, tmp_path / "checkpoint" / "speech_tokenizer", dtype=torch.float32)
     stock = Codec(tmp_path / "checkpoint", device="cpu")
     assert stock.encode([speechlike(7.5 * FRAME_SAMPLES / 24_000)])[0].shape == (8, SHAPE.codebooks)
@@ -192,7 +194,7 @@ def test_an_autoencoder_is_not_exported(crops, tmp_path):
     run_steps(training, 2)
     save(training, tmp_path)
     with pytest.raises(InputError, match="still an autoencoder"):
-        export(read_state(tmp_path), tmp_path / "speech_tokenizer")
+        export(read_state(tmp_path, command="x"), tmp_path / "speech_tokenizer")
 
 
 def test_rates_that_do_not_make_a_frame_are_refused():
@@ -267,8 +269,3 @@ def test_each_phase_has_its_rate(crops):
 
 def test_perplexity_counts_codes_in_use():
     assert perplexity(torch.tensor([1.0, 1.0, 1.0, 0.0])) == pytest.approx(3.0, rel=1e-3)
-
-
-def test_lines_of_the_log_come_back(tmp_path):
-    assert read_log(tmp_path / "none.csv") == []
-    assert Line.__slots__[0] == "step"
