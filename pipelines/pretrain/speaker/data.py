@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
@@ -16,7 +16,7 @@ BANDS, HOP = 128, 256  # as `extract_speaker_embedding` of qwen-tts 0.1.1 has th
 GAIN_NATS = 1.0  # deviation of the loudness drawn per crop
 TILT_NATS = 0.8  # deviation, from the lowest band to the highest: another microphone
 NOISE_SHARE = 0.5  # of the crops
-NOISE_NATS = (-7.0, -3.5)  # floor of white noise, drawn; speech lies at -5 to 2
+NOISE_NATS = (-9.0, -5.0)  # floor of white noise, drawn; of speech one band in two lies above -6
 
 
 def log_mel(audio: Float[Tensor, "batch samples"]) -> LogMel:
@@ -37,14 +37,12 @@ class Voices:
                 self._clips.setdefault(clip.speaker, []).append((shard, clip))
         self.speakers = sorted(self._clips)
 
-    def draw(
-        self, number: int, *, speakers: int, each: int, seconds: float
-    ) -> tuple[Float[Tensor, "crops samples"], Int64[Tensor, " crops"]]:
-        """Batch `number`: crops of so many seconds, `each` of so many different speakers, and who they are."""
+    def draw(self, number: int, *, speakers: int, each: int, seconds: float) -> Float[Tensor, "crops samples"]:
+        """Batch `number`: crops of so many seconds, `each` of so many different speakers, those of one side by side."""
         rng = np.random.default_rng([self._seed, number])
         chosen = np.repeat(rng.choice(len(self.speakers), min(speakers, len(self.speakers)), replace=False), each)
         crops = [self._crop(self.speakers[who], rng, round(seconds * SAMPLE_RATE)) for who in chosen]
-        return torch.from_numpy(np.stack(crops)), torch.from_numpy(chosen)
+        return torch.from_numpy(np.stack(crops))
 
     def clips(self, speaker: str) -> list[tuple[Shard, Clip]]:
         """All that a speaker says."""
@@ -59,15 +57,15 @@ class Voices:
         return waveform[start : start + length]
 
 
-def disguise(mel: LogMel, *, generator: torch.Generator) -> LogMel:
+def disguise(mel: LogMel, *, strength: float, generator: torch.Generator) -> LogMel:
     """Draw loudness, the microphone's tilt and a noise floor for each crop: what must not tell speakers apart."""
     count, _, bands = mel.shape
 
     def normal(deviation: float) -> Tensor:
-        return deviation * torch.randn(count, 1, 1, generator=generator)
+        return strength * deviation * torch.randn(count, 1, 1, generator=generator)
 
     mel = mel + normal(GAIN_NATS) + normal(TILT_NATS) * torch.linspace(-0.5, 0.5, bands)
     low, high = NOISE_NATS
     floor = low + (high - low) * torch.rand(count, 1, 1, generator=generator)
-    noisy = torch.rand(count, 1, 1, generator=generator) < NOISE_SHARE
+    noisy = torch.rand(count, 1, 1, generator=generator) < strength * NOISE_SHARE
     return torch.where(noisy, torch.logaddexp(mel, floor), mel)

@@ -10,14 +10,14 @@ from pipelines.pretrain.corpus import Clip, Shard
 from pipelines.pretrain.run import fit, resume, save
 from pipelines.pretrain.speaker.data import Voices, disguise, log_mel
 from pipelines.pretrain.speaker.evaluate import equal_error_rate, judge, separation
-from pipelines.pretrain.speaker.train import Directions, Schedule, Shape, Trainer
+from pipelines.pretrain.speaker.train import Schedule, Shape, Trainer, contrast
 from tests.sounds import spoken_by
 from voice.audio import to_pcm16
 
 SHAPE = Shape(dimensions=16, channels=16, attention_channels=8, squeeze_channels=8, scale=4)
 SCHEDULE = Schedule(
-    steps=40, lr=3e-3, final_lr_share=0.1, warmup_steps=5, decay_steps=10, weight_decay=0.0, speakers=3, each=2,
-    seconds=[0.5, 0.8], margin=0.2, sharpness=20.0, save_minutes=60.0, log_every=2, seed=0,
+    steps=40, lr=5e-4, final_lr_share=0.1, warmup_steps=5, decay_steps=10, weight_decay=0.0, speakers=3,
+    seconds=[0.5, 0.8], undisguised_steps=60, clip_norm=5.0, sharpness=10.0, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 FORMANTS = {"a": (700.0, 1_200.0), "b": (400.0, 2_000.0), "c": (300.0, 900.0)}
 
@@ -42,8 +42,8 @@ def test_speakers_come_apart(voices):
     for _ in range(SCHEDULE.steps):
         training.take_step()
     after = judge(training.encoder, voices, each=4)
-    assert before.equal_error_rate > 0.05 > after.equal_error_rate
-    assert after.nearest_is_own == 1.0
+    assert after.same - after.different > before.same - before.different + 0.2
+    assert after.nearest_is_own > before.nearest_is_own
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(voices, tmp_path):
@@ -61,12 +61,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(voices, tmp_path):
         assert torch.equal(tensor, second.state()["encoder"][name]), name
 
 
-def test_crops_are_as_long_as_asked_and_of_the_speaker_they_name(voices):
-    audio, who = voices.draw(0, speakers=2, each=2, seconds=2.5)  # longer than any clip
+def test_crops_are_as_long_as_asked_and_a_function_of_their_number(voices):
+    audio = voices.draw(0, speakers=2, each=2, seconds=2.5)  # longer than any clip
     assert audio.shape == (4, 60_000)
-    assert len(set(who.tolist())) == 2
-    again, _ = voices.draw(0, speakers=2, each=2, seconds=2.5)
-    assert torch.equal(audio, again)
+    assert torch.equal(audio, voices.draw(0, speakers=2, each=2, seconds=2.5))
+    assert not torch.equal(audio, voices.draw(1, speakers=2, each=2, seconds=2.5))
 
 
 def test_spectra_are_those_of_the_stock_model(tiny):
@@ -78,20 +77,18 @@ def test_spectra_are_those_of_the_stock_model(tiny):
 
 def test_a_disguise_changes_level_and_tilt_but_not_the_order_of_time():
     mel = torch.randn(6, 20, 128)
-    other = disguise(mel, generator=torch.Generator().manual_seed(0))
-    assert other.shape == mel.shape
+    other = disguise(mel, strength=1.0, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(disguise(mel, strength=0.0, generator=torch.Generator()), mel)
     quiet = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(mel, other, strict=True)]
     assert min(quiet) > 0.5
 
 
-def test_the_margin_makes_the_same_embeddings_cost_more():
-    torch.manual_seed(0)
-    embeddings, who = torch.randn(5, 8), torch.arange(5)
-    losses = []
-    for margin in (0.0, 0.3):
-        torch.manual_seed(1)
-        losses.append(Directions(5, 8, margin=margin, sharpness=10.0)(embeddings, who)[0])
-    assert losses[0] < losses[1]
+def test_a_partner_is_found_where_directions_are_the_same():
+    embeddings = torch.tensor([[1.0, 0.0], [3.0, 0.1], [0.0, 1.0], [0.1, 0.2]])
+    loss, found = contrast(embeddings, sharpness=15.0)
+    other_loss, other_found = contrast(embeddings[[0, 2, 1, 3]], sharpness=15.0)
+    assert (found, other_found) == (1.0, 0.0)
+    assert loss < 0.1 < other_loss
 
 
 @pytest.mark.parametrize(
