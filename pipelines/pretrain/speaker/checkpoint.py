@@ -8,7 +8,6 @@ import torch
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.speaker.train import Shape, build, encoder_settings
 
-
 # Root mean square of an embedding's numbers, 1 while it learns: as large as the rows it stands among in a prompt.
 LENGTH = 0.1
 
