@@ -46,6 +46,9 @@ def begin(shape: TalkerShape, *, seed: int) -> tuple[Any, Any, Vocabulary]:
         model = fresh(Path(scratch), shape, {"enc_dim": shape.talker.hidden})
         tokenizer = AutoTokenizer.from_pretrained(scratch)
     initialise(model.talker)
+    model.talker.set_attn_implementation(
+        "eager"
+    )  # short rows and narrow heads: a quarter of a step faster than sdpa on a CPU
     return model.talker, tokenizer, Vocabulary.of(model.config)
 
 
