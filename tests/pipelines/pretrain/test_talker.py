@@ -1,4 +1,4 @@
-"""From a corpus of three voices to a checkpoint: codes, the talker in training, and what stock `qwen_tts` makes of it."""
+"""From a corpus of three voices to a checkpoint: codes, the talker in training, what stock `qwen_tts` makes of it."""
 
 from dataclasses import replace
 from pathlib import Path
