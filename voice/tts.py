@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,47 +11,9 @@ from voice import checkpoint
 from voice.audio import FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE, Waveform, read_waveform
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
+from voice.request import Layout, Request, Speech
 from voice.text import language_name
 from voice.upstream import Qwen3TTSModel
-
-
-class Layout(StrEnum):
-    """How text and codes share positions: all text before the first frame, or one token beside each frame."""
-
-    WHOLE = "whole"  # the library's non_streaming_mode=True
-    INTERLEAVED = "interleaved"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How codes are drawn; defaults are those of the published checkpoints. Talker and code predictor share them."""
-
-    do_sample: bool = True
-    temperature: float = 0.9
-    top_k: int = 50
-    top_p: float = 1.0
-    repetition_penalty: float = 1.05  # talker only
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to say. The seed alone decides the codes, whatever else is synthesised beside it."""
-
-    text: str
-    voice: str
-    language: str = "auto"  # ISO code
-    instruct: str | None = None
-    seed: int = 0
-    layout: Layout = Layout.WHOLE
-    sampling: Sampling = field(default_factory=Sampling)
-
-
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """A finished utterance."""
-
-    waveform: Waveform
-    runaway: bool  # reached its frame budget without ending by itself
 
 
 class TTS(Protocol):
