@@ -6,7 +6,8 @@
 
 That is `Layout.WHOLE`. In `Layout.INTERLEAVED` the first text id stands on BOS and frame t carries text id t + 1,
 then eos, then padding. An instruction's ids stand before the role's, with nothing beside them. A voice without a
-speaker (voice_design) has no SPEAKER. A reference in the prompt puts its words before the text's, and its frames behind BOS:
+speaker (voice_design) has no SPEAKER. A reference in the prompt puts its words before the text's, and its frames behind
+BOS:
 
     WHOLE          ... PAD | words text eos on PAD | BOS frames beside padding
     INTERLEAVED    ... PAD | words text eos beside BOS frames, what is left over beside the frames to come

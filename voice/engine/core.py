@@ -42,6 +42,16 @@ class Utterance:
         return self.ended or len(self.codes) >= self.budget
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Parked:
+    """An utterance that has left its slot half way."""
+
+    utterance: Utterance
+    keys: SavedKeys
+    rows: list[Tensor]
+    audio: SavedCodec
+
+
 class Core:
     """A model in slots. One thread at a time."""
 
@@ -114,6 +124,21 @@ class Core:
             self.vocoder.decode(voice.codes[None].to(self.device), [slot])
             self._heard[voice] = self.vocoder.save(slot)
         self.vocoder.load(slot, self._heard[voice])
+
+    def park(self, slot: int) -> "Parked":
+        """Free a slot, keeping all that is needed to go on later."""
+        utterance = self._moving(slot)
+        talker = self.frames.talker.save(slot, utterance.at)
+        parked = Parked(utterance, talker, self.frames.slots.save(slot), self.vocoder.save(slot))
+        self.end(slot)
+        return parked
+
+    def resume(self, slot: int, parked: "Parked") -> None:
+        """Go on in a free slot."""
+        self.frames.talker.load(slot, parked.keys)
+        self.frames.slots.load(slot, parked.rows)
+        self.vocoder.load(slot, parked.audio)
+        self._utterances[slot] = parked.utterance
 
     def end(self, slot: int) -> None:
         """Free a slot."""
