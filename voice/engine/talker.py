@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.linear import MakeLinear
+from voice.engine.linear import Dense, MakeLinear
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.prompt import NOTHING, Opening
 
@@ -20,7 +20,11 @@ class Talker:
     def __init__(self, talker: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype) -> None:
         if talker.config.sliding_window is not None:
             raise ValueError("a talker with a sliding window is not supported")
-        self._talker, self._dtype = talker, dtype
+        # no more of the library's module is held: its layers' weights are ours now
+        self._text_embedding, projection = talker.model.text_embedding.weight.detach(), talker.text_projection
+        self._text_projection = [Dense([part], dtype) for part in (projection.linear_fc1, projection.linear_fc2)]
+        self._act = projection.act_fn
+        self._dtype = dtype
         self._stack = Stack(talker.model, talker.config, make, dtype)
         self._rotary = Rotary(talker.model.rotary_emb, positions, dtype)
         self._head = make([talker.codec_head])
@@ -31,8 +35,8 @@ class Talker:
     @torch.inference_mode()
     def embed_text(self, ids: Int64[Tensor, " n"]) -> Float[Tensor, "n width"]:
         """Text ids as the talker reads them."""
-        talker = self._talker
-        return talker.text_projection(talker.model.text_embedding(ids.to(self.device))).to(self._dtype)
+        widen, narrow = self._text_projection
+        return narrow(self._act(widen(functional.embedding(ids.to(self.device), self._text_embedding).to(self._dtype))))
 
     def embed_opening(
         self, opening: Opening, *, embedding: Tensor | None, frames: Float[Tensor, "frames width"] | None
