@@ -58,6 +58,7 @@ class Core:
     def __init__(
         self, model: Any, tokenizer: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype
     ) -> None:
+        """`make` says how matrices are held, `dtype` what is computed in."""
         self.vocabulary, self._tokenizer = Vocabulary.of(model.config), tokenizer
         self.slots, self.positions = slots, positions
         self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
@@ -149,10 +150,12 @@ class Core:
     def draw(self, moving: Sequence[int]) -> None:
         """Draw the next frame of these slots and append it to their utterances, or end them."""
         utterances = {slot: self._moving(slot) for slot in moving}
-        active = self.frames.slots.active
-        active.zero_()
-        active[list(moving)] = True
-        self.frames.draw(self._draws(list(utterances.values())))
+        draws = self._draws(list(utterances.values()))
+        if self.frames.talker.is_native:
+            self.frames.draw(draws, torch.tensor(moving))
+        else:
+            self._activate(moving)
+            self.frames.draw(draws)
         codes = self.frames.slots.codes.cpu().clone()  # the frame's one synchronisation
         for slot, utterance in utterances.items():
             if int(codes[slot, 0]) == self.frames.end_code:
@@ -163,13 +166,21 @@ class Core:
     @torch.inference_mode()
     def read(self, moving: Sequence[int]) -> None:
         """Let the talker read the frames just drawn for these slots."""
-        lengths: list[int | None] = [None] * self.slots
+        if not moving:
+            return
+        at = {slot: self._moving(slot).at for slot in moving}
         for slot in moving:
-            utterance = self._moving(slot)
-            lengths[slot] = utterance.at
-            utterance.at += 1
-        talker = self.frames.talker
-        self.frames.read(talker.attend_one_by_one(lengths))
+            self._moving(slot).at += 1
+        if self.frames.talker.is_native:
+            self.frames.read_some(moving, list(at.values()))
+            return
+        self._activate(moving)
+        self.frames.read(self.frames.talker.attend_one_by_one([at.get(slot) for slot in range(self.slots)]))
+
+    def _activate(self, moving: Sequence[int]) -> None:
+        active = self.frames.slots.active
+        active.zero_()
+        active[list(moving)] = True
 
     def samples(self, slot: int, frames: int) -> Waveform:
         """Decode the last `frames` frames of a slot."""

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from voice.request import Sampling
 
+Rows = slice | Int64[Tensor, " rows"]
+
 FEWEST_FRAMES = 2  # upstream's min_new_tokens
 NARROW = 64  # candidates that are enough for every usual top_k; sorting the whole vocabulary costs time
 
@@ -41,6 +43,12 @@ class Settings:
         floats = [torch.ones(slots, 1, device=device) for _ in range(3)]
         top_k = torch.ones(slots, 1, dtype=torch.int64, device=device)
         return cls(floats[0], top_k, floats[1], floats[2], torch.ones(slots, 1, dtype=torch.bool, device=device))
+
+    def at(self, rows: Rows) -> "Settings":
+        """Those of some slots."""
+        return Settings(
+            self.temperature[rows], self.top_k[rows], self.top_p[rows], self.penalty[rows], self.greedy[rows]
+        )
 
     def set(self, slot: int, sampling: Sampling) -> None:
         """Give a slot the sampling of its request."""

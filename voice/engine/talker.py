@@ -1,5 +1,6 @@
 """The talker over slots: from embeddings to hidden states and the logits of codebook 0."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,10 +8,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.linear import Dense, MakeLinear
+from voice.engine.linear import Dense, Linear, MakeLinear
+from voice.engine.native import NativeMatrix, NativeStack, can_run
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.prompt import NOTHING, Opening
 
+FEW = 24  # positions up to which the kernels read a prompt faster than PyTorch's products of matrices
 SavedKeys = tuple[Tensor, Tensor]
 
 
@@ -27,10 +30,15 @@ class Talker:
         self._dtype = dtype
         self._stack = Stack(talker.model, talker.config, make, dtype)
         self._rotary = Rotary(talker.model.rotary_emb, positions, dtype)
-        self._head = make([talker.codec_head])
-        self.codec_embedding = talker.model.codec_embedding.weight.detach().to(dtype)
-        self.device, self.slots, self.positions = self.codec_embedding.device, slots, positions
-        self.cache = Cache(self._stack, slots=slots, positions=positions, like=self.codec_embedding)
+        self._head: Linear = make([talker.codec_head])
+        self._codec_embedding = talker.model.codec_embedding.weight.detach()
+        self.device, self.slots, self.positions = self._codec_embedding.device, slots, positions
+        self.like = torch.empty(0, talker.config.hidden_size, dtype=dtype, device=self.device)
+        self.cache = Cache(self._stack, slots=slots, positions=positions, like=self.like)
+        self._native: NativeStack | None = None
+        if can_run(self._stack):
+            self._native = NativeStack(self._stack, self.cache, self._rotary)
+            self._head = NativeMatrix(self._head)
 
     @torch.inference_mode()
     def embed_text(self, ids: Int64[Tensor, " n"]) -> Float[Tensor, "n width"]:
@@ -45,7 +53,7 @@ class Talker:
         codec = opening.codec.to(self.device)
         inputs = self.embed_text(opening.text)
         stands = (codec != NOTHING)[:, None]
-        inputs = inputs + functional.embedding(codec.clamp(min=0), self.codec_embedding) * stands
+        inputs = inputs + functional.embedding(codec.clamp(min=0), self._codec_embedding).to(inputs) * stands
         if opening.speaker_at is not None and embedding is not None:
             inputs[opening.speaker_at] += embedding.to(inputs)
         if frames is not None:
@@ -57,6 +65,9 @@ class Talker:
     ) -> tuple[Float[Tensor, " width"], Float[Tensor, " vocabulary"]]:
         """Read inputs at `start` of a slot whose earlier positions are cached: the last one's hidden and logits."""
         n, end = len(inputs), start + len(inputs)
+        if self._native is not None and n <= FEW:
+            hidden = self._native(inputs, [slot] * n, range(start, end))[-1]
+            return hidden, self._head(hidden[None])[0].float()
         keys, values = self.cache.keys, self.cache.values
         sees = torch.arange(end, device=self.device) <= torch.arange(start, end, device=self.device)[:, None]
 
@@ -80,6 +91,19 @@ class Talker:
         """Put positions back into a slot."""
         for cache, kept in zip((self.cache.keys, self.cache.values), saved, strict=True):
             cache[:, slot, :, : kept.shape[2]].copy_(kept)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether steps run in the CPU's own kernels: then some slots can move and the others cost nothing."""
+        return self._native is not None
+
+    def step_native(
+        self, inputs: Float[Tensor, "rows width"], slots: Sequence[int], at: Sequence[int]
+    ) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "rows vocabulary"]]:
+        """One position of some slots; what is in the batch changes nobody's numbers."""
+        assert self._native is not None
+        hidden = self._native(inputs, slots, at)
+        return hidden, self._head(hidden)
 
     def step(
         self, inputs: Float[Tensor, "slots width"], attend: Any, at: Int64[Tensor, " slots"]

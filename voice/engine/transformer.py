@@ -37,13 +37,13 @@ class Stack:
 
     def __init__(self, model: Any, config: Any, make: MakeLinear, dtype: torch.dtype) -> None:
         self.layers = [Layer(layer, config, make, dtype) for layer in model.layers]
-        self._norm, self._epsilon = model.norm.weight.detach().to(dtype), config.rms_norm_eps
+        self.norm, self.epsilon = model.norm.weight.detach().to(dtype), config.rms_norm_eps
 
     def __call__(self, x: Float[Tensor, "rows n width"], cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """Run all layers; cos and sin broadcast to (rows, n, heads, head_dim)."""
         for index, layer in enumerate(self.layers):
             x = layer(index, x, cos, sin, attend)
-        return rms_norm(x, self._norm, self._epsilon)
+        return rms_norm(x, self.norm, self.epsilon)
 
 
 class Layer:
@@ -51,31 +51,31 @@ class Layer:
 
     def __init__(self, module: Any, config: Any, make: MakeLinear, dtype: torch.dtype) -> None:
         attention, mlp = module.self_attn, module.mlp
-        self._heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim, self._epsilon = attention.head_dim, config.rms_norm_eps
-        self._qkv = make([attention.q_proj, attention.k_proj, attention.v_proj])
-        self._out = make([attention.o_proj])
-        self._gate_up, self._down, self._act = make([mlp.gate_proj, mlp.up_proj]), make([mlp.down_proj]), mlp.act_fn
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim, self.epsilon = attention.head_dim, config.rms_norm_eps
+        self.qkv = make([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.out = make([attention.o_proj])
+        self.gate_up, self.down, self.act = make([mlp.gate_proj, mlp.up_proj]), make([mlp.down_proj]), mlp.act_fn
         before = (module.input_layernorm.weight, module.post_attention_layernorm.weight)
-        self._before_attention, self._before_mlp = (weight.detach().to(dtype) for weight in before)
-        norms = [attention.q_norm.weight] * self._heads + [attention.k_norm.weight] * self.kv_heads
-        self._head_norms = torch.stack([weight.detach() for weight in norms]).to(dtype)  # (heads + kv heads, head_dim)
+        self.before_attention, self.before_mlp = (weight.detach().to(dtype) for weight in before)
+        norms = [attention.q_norm.weight] * self.heads + [attention.k_norm.weight] * self.kv_heads
+        self.head_norms = torch.stack([weight.detach() for weight in norms]).to(dtype)  # (heads + kv heads, head_dim)
 
     def __call__(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """(rows, n, width) -> the same."""
         rows, n, _ = x.shape
-        projected = self._qkv(rms_norm(x, self._before_attention, self._epsilon))
+        projected = self.qkv(rms_norm(x, self.before_attention, self.epsilon))
         heads = projected.view(rows, n, -1, self.head_dim)
         turned = heads[:, :, : -self.kv_heads]  # queries and keys share their norm's and rotation's kernels
-        turned = rotate(rms_norm(turned, self._head_norms, self._epsilon), cos, sin)
-        query = turned[:, :, : self._heads].view(rows, n, self.kv_heads, -1, self.head_dim)
+        turned = rotate(rms_norm(turned, self.head_norms, self.epsilon), cos, sin)
+        query = turned[:, :, : self.heads].view(rows, n, self.kv_heads, -1, self.head_dim)
         query = query.permute(0, 2, 3, 1, 4).flatten(2, 3)  # the heads of a group are queries of one key
-        key, value = turned[:, :, self._heads :].transpose(1, 2), heads[:, :, -self.kv_heads :].transpose(1, 2)
+        key, value = turned[:, :, self.heads :].transpose(1, 2), heads[:, :, -self.kv_heads :].transpose(1, 2)
         mixed = attend(index, query, key, value)
         mixed = mixed.unflatten(2, (-1, n)).permute(0, 3, 1, 2, 4).reshape(rows, n, -1)
-        x = x + self._out(mixed)
-        gate, up = self._gate_up(rms_norm(x, self._before_mlp, self._epsilon)).chunk(2, -1)
-        return x + self._down(self._act(gate) * up)
+        x = x + self.out(mixed)
+        gate, up = self.gate_up(rms_norm(x, self.before_mlp, self.epsilon)).chunk(2, -1)
+        return x + self.down(self.act(gate) * up)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
