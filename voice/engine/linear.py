@@ -1,6 +1,8 @@
 """Projections as the engine holds them: those that share an input in one matrix."""
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +11,25 @@ from torch.nn import functional
 
 Linear = Callable[[Tensor], Tensor]
 MakeLinear = Callable[[Sequence[Any]], Linear]
+
+
+class Precision(StrEnum):
+    """How matrices are held; what is computed in is another matter."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+def maker(precision: Precision) -> MakeLinear:
+    """How to hold matrices in a precision."""
+    match precision:
+        case Precision.FLOAT32:
+            return partial(Dense, dtype=torch.float32)
+        case Precision.BFLOAT16:
+            return partial(Dense, dtype=torch.bfloat16)
+        case Precision.INT8:
+            return Int8
 
 
 class Dense:

@@ -75,24 +75,38 @@ class CausalConv:
 
 
 class CausalUpsampling:
-    """A transposed convolution; where its kernel is longer than its stride, outputs also need earlier inputs."""
+    """A transposed convolution as one product: output s * t + j is made of inputs t, t - 1, ... alone.
+
+    PyTorch's own on the CPU takes several times as long; kernels longer than their stride also need earlier inputs.
+    """
 
     def __init__(self, module: Any) -> None:
-        self._conv: nn.ConvTranspose1d = module.conv
-        (self._stride,), (kernel,) = self._conv.stride, self._conv.kernel_size
-        self._context = -(-(kernel - self._stride) // self._stride)
+        conv: nn.ConvTranspose1d = module.conv
+        (self._stride,), (kernel,) = conv.stride, conv.kernel_size
+        self._context = -(-kernel // self._stride) - 1
+        taps = self._context + 1
+        weight = functional.pad(conv.weight.detach(), (0, taps * self._stride - kernel))
+        # (inputs, outputs, tap, stride) -> (stride, outputs, tap, inputs), the oldest input first as in the memory
+        weight = weight.unflatten(2, (taps, self._stride)).flip(2).permute(3, 1, 2, 0)
+        self._weight = weight.flatten(2).flatten(0, 1).contiguous()
+        self._bias = None if conv.bias is None else conv.bias.detach().repeat(self._stride)
+        self._inputs, self._outputs = conv.in_channels, conv.out_channels
 
     def past(self, slots: int) -> list[Tensor]:
         """The memory it wants."""
-        return [self._conv.weight.new_zeros(slots, self._conv.in_channels, self._context)] if self._context else []
+        return [self._weight.new_zeros(slots, self._inputs, self._context)] if self._context else []
 
     def __call__(self, x: Tensor, memory: Memory) -> Tensor:
         """(rows, channels, n) -> (rows, channels, n * stride)."""
+        rows, _, n = x.shape
         if self._context:
             x = torch.cat([memory.take(), x], dim=-1)
             memory.put(x[..., -self._context :])
-        first, last = self._context * self._stride, x.shape[-1] * self._stride
-        return self._conv(x)[..., first:last]  # before it the remembered inputs' own, after it what is yet to be added
+        taps = [x[..., tap : tap + n] for tap in range(self._context + 1)]
+        y = functional.linear(
+            torch.cat(taps, 1).transpose(1, 2), self._weight, self._bias
+        )  # (rows, n, stride * outputs)
+        return y.view(rows, n * self._stride, self._outputs).transpose(1, 2)
 
 
 class Snake:
