@@ -4,8 +4,8 @@ python -m benchmarks.engine --shape 0.6b --precision float32 bfloat16 int8     #
 python -m benchmarks.engine --model models/demo/finetuned --streams 1 4        # a checkpoint at hand
 python -m benchmarks.engine --shape 1.7b --streams 1 4 16 64                   # for a CUDA device
 
-The two speak in turns, `--rounds` times, and medians are shown: another job on the machine disturbs both alike. The floor
-is the time in which a large copy moves as many bytes as a frame's weights have.
+The two speak in turns, `--rounds` times, and medians are shown: another job on the machine disturbs both alike. The
+floor is the time in which a large copy moves as many bytes as a frame's weights have.
 """
 
 import pipelines  # noqa: F401, I001  sets how OpenMP waits, before torch is imported
@@ -52,7 +52,7 @@ class Times:
 
 
 def bytes_a_frame(talker: Any, precision: Precision) -> int:
-    """Weights that one frame reads: talker and its head once, the predictor's layers once a codebook, each head once."""
+    """Weights that one frame reads: the talker and all heads once, the predictor's layers once a codebook."""
     size = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2, Precision.INT8: 1}[precision]
 
     def numbers(module: Any) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from voice import checkpoint
 from voice.audio import FRAME_RATE, Waveform, read_waveform
+from voice.engine.delivery import PLAIN, Delivery, Speaking
 from voice.engine.engine import Engine
-from voice.engine.scheduler import AHEAD, Ending, Stream
+from voice.engine.scheduler import Ending, Stream, Watch
 from voice.engine.voices import Voice, clone
 from voice.engine.voices import speaker as speaker_of
 from voice.errors import InputError
@@ -48,54 +50,61 @@ def frame_budget(text: str) -> int:
 class Qwen3TTS:
     """One voice of a checkpoint, spoken by the project's engine."""
 
-    def __init__(self, engine: Engine, voice: Voice) -> None:
+    def __init__(self, engine: Engine, voice: Voice, *, delivery: Delivery = PLAIN) -> None:
         self.voice = voice.name
-        self._engine, self._spoken = engine, voice
+        self._engine, self._spoken, self._delivery = engine, voice, delivery
 
     @classmethod
-    def zero_shot(cls, model: Qwen3TTSModel, reference: Reference, *, voice: str, in_context: bool) -> "Qwen3TTS":
+    def zero_shot(
+        cls, model: Qwen3TTSModel, reference: Reference, *, voice: str, in_context: bool, delivery: Delivery = PLAIN
+    ) -> "Qwen3TTS":
         """Imitate a reference clip: with its audio and text in the prompt, or by its speaker embedding only."""
         cloned = clone(model, voice, read_waveform(reference.audio), reference.text if in_context else None)
-        return cls(Engine.of(model), cloned)
+        return cls(Engine.of(model), cloned, delivery=delivery)
 
     @classmethod
-    def finetuned(cls, model: Qwen3TTSModel, *, voice: str, speaker: str) -> "Qwen3TTS":
+    def finetuned(cls, model: Qwen3TTSModel, *, voice: str, speaker: str, delivery: Delivery = PLAIN) -> "Qwen3TTS":
         """Speak as a row of a fine-tuned (custom_voice) checkpoint."""
-        return cls(Engine.of(model), speaker_of(model, voice, speaker))
+        return cls(Engine.of(model), speaker_of(model, voice, speaker), delivery=delivery)
 
     @classmethod
-    def from_pack(cls, folder: Path, *, device: str | None = None) -> "Qwen3TTS":
+    def from_pack(cls, folder: Path, *, device: str | None = None, delivery: Delivery = PLAIN) -> "Qwen3TTS":
         """Load a voice pack, of either kind."""
         card = VoiceCard.read(folder)
         device = device or checkpoint.default_device()
         cloning = card.kind is Kind.ZERO_SHOT
         model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device), cloning=cloning)
         if card.kind is Kind.FINETUNED and card.speaker:
-            return cls.finetuned(model, voice=card.name, speaker=card.speaker)
-        return cls.zero_shot(model, Reference.read(folder), voice=card.name, in_context=True)
+            return cls.finetuned(model, voice=card.name, speaker=card.speaker, delivery=delivery)
+        reference = Reference.read(folder)
+        return cls.zero_shot(model, reference, voice=card.name, in_context=True, delivery=delivery)
 
-    def stream(self, request: Request) -> Iterator[Waveform]:
+    def stream(self, request: Request) -> Speaking:
         """Yield the utterance in chunks, the first after one frame. Closing the iterator stops it."""
-        return iter(self._start(request, ahead=AHEAD))
+        return self._speaking(request, self._delivery, hold=False)
 
     def batch(self, requests: Sequence[Request]) -> list[Speech]:
         """Synthesise many at a time; each result is what the request alone would give."""
-        streams = [self._start(request, ahead=None) for request in requests]
-        return [_collect(stream) for stream in streams]
+        delivery = replace(self._delivery, ahead=None)
+        return [_collect(speaking) for speaking in [self._speaking(r, delivery, hold=True) for r in requests]]
 
     def speak(self, request: Request) -> Speech:
         """Synthesise one utterance. Raises InputError for what this voice cannot say."""
         [speech] = self.batch([request])
         return speech
 
-    def _start(self, request: Request, *, ahead: int | None) -> Stream:
+    def _speaking(self, request: Request, delivery: Delivery, *, hold: bool) -> Speaking:
         if request.voice != self.voice:
             raise InputError(f"voice {request.voice!r} is not loaded. This is {self.voice!r}.")
-        utterance = self._engine.core.lay_out(request, self._spoken, budget=frame_budget(request.text))
-        return self._engine.scheduler.submit(utterance, ahead=ahead)
+
+        def begin(piece: Request, watch: Watch | None) -> Stream:
+            utterance = self._engine.core.lay_out(piece, self._spoken, budget=frame_budget(piece.text))
+            return self._engine.scheduler.submit(utterance, ramp=delivery.ramp, ahead=delivery.ahead, watch=watch)
+
+        return Speaking(request, begin, delivery, hold=hold)
 
 
-def _collect(stream: Stream) -> Speech:
-    chunks = list(stream)
+def _collect(speaking: Speaking) -> Speech:
+    chunks = list(speaking)
     waveform = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    return Speech(waveform, runaway=stream.ending is not Ending.ITSELF)
+    return Speech(waveform, runaway=speaking.ending is not Ending.ITSELF)

@@ -1,5 +1,6 @@
 """The engine without threads: utterances begin in slots, frames are drawn for all of them, chunks become samples."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,13 +54,14 @@ class Parked:
 
 
 class Core:
-    """A model in slots. One thread at a time."""
+    """A model in slots. One thread at a time, but for `lay_out`."""
 
     def __init__(
         self, model: Any, tokenizer: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype
     ) -> None:
         """`make` says how matrices are held, `dtype` what is computed in."""
         self.vocabulary, self._tokenizer = Vocabulary.of(model.config), tokenizer
+        self._tokenizing = threading.Lock()  # callers lay out on threads of their own
         self.slots, self.positions = slots, positions
         self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
         self.vocoder = StreamingDecoder(model.speech_tokenizer.model.decoder, slots=slots)
@@ -74,8 +76,9 @@ class Core:
             raise InputError("the text is empty. Send the words to speak.")
         if request.instruct and not voice.takes_instructions:
             raise InputError(f"voice {voice.name!r} takes no instructions. Leave `instruct` out.")
-        role, text = assistant_ids(self._tokenizer, request.text)
-        instruction = instruction_ids(self._tokenizer, request.instruct) if request.instruct else []
+        with self._tokenizing:
+            role, text = assistant_ids(self._tokenizer, request.text)
+            instruction = instruction_ids(self._tokenizer, request.instruct) if request.instruct else []
         situation = voice.situation(request, instruction, self.vocabulary)
         opening = build_opening(role, text, situation, self.vocabulary)
         if len(opening.text) + 2 > self.positions:

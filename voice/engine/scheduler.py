@@ -7,10 +7,11 @@ slow pauses its own utterance and, where others wait for a slot, gives it up for
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from queue import SimpleQueue
+from typing import Protocol
 
 from voice.audio import Waveform
 from voice.engine.core import Core, Parked, Utterance
@@ -19,8 +20,6 @@ log = logging.getLogger(__name__)
 
 RAMP = (1, 2, 4, 8, 12)  # frames of the first chunks, then the last number: sound at once, then cheap (nari-qwen3-tts)
 AHEAD = 8  # chunks that may lie unheard: 96 frames, 7.7 s
-
-Watch = Callable[[Utterance], "Ending | None"]
 
 
 class Ending(StrEnum):
@@ -31,6 +30,18 @@ class Ending(StrEnum):
     LOOP = "loop"
     SILENCE = "silence"
     CANCELLED = "cancelled"
+
+
+class Watch(Protocol):
+    """Looks after an utterance while it is drawn."""
+
+    def heard(self, samples: Waveform) -> None:
+        """Listen to a chunk."""
+        ...
+
+    def __call__(self, utterance: Utterance) -> Ending | None:
+        """Say whether it should end here, and why."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,8 @@ class Stream:
     def put(self, samples: Waveform, frames: int) -> None:
         """Hand over a chunk."""
         self._chunks, self._decoded = self._chunks + 1, self._decoded + frames
+        if self._watch is not None:
+            self._watch.heard(samples)
         self._queue.put(samples)
 
     def verdict(self) -> Ending | None:
