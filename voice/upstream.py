@@ -37,6 +37,7 @@ with _silenced(), warnings.catch_warnings():
     from qwen_tts.core.models.modeling_qwen3_tts import (
         Qwen3TTSSpeakerEncoder,
         Qwen3TTSTalkerForConditionalGeneration,
+        mel_spectrogram,
     )
     from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import (
         Qwen3TTSTokenizerV2Config,
@@ -66,4 +67,5 @@ __all__ = [
     "Qwen3TTSTokenizerV2Decoder",
     "Qwen3TTSTokenizerV2DecoderConfig",
     "Qwen3TTSTokenizerV2Model",
+    "mel_spectrogram",
 ]
