@@ -110,7 +110,8 @@ def timed(parts: dict[str, float], name: str, function: Callable[..., Any]) -> C
 def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> list[Times]:
     """So many utterances at once; of each when its chunks came."""
     core, parts = engine.core, dict[str, float]()
-    originals = (core.draw, core.read, core.samples)
+    originals = (core.frame, core.draw, core.read, core.samples)
+    core.frame = timed(parts, "whole frames", core.frame)  # type: ignore[method-assign]
     core.draw = timed(parts, "predictor", core.draw)  # type: ignore[method-assign]
     core.read = timed(parts, "talker", core.read)  # type: ignore[method-assign]
     core.samples = timed(parts, "codec", core.samples)  # type: ignore[method-assign]
@@ -131,7 +132,7 @@ def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> list
         thread.start()
     for thread in threads:
         thread.join()
-    core.draw, core.read, core.samples = originals  # type: ignore[method-assign]
+    core.frame, core.draw, core.read, core.samples = originals  # type: ignore[method-assign]
     times[0].parts = {name: spent / frames for name, spent in parts.items()}
     return times
 

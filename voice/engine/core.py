@@ -1,5 +1,6 @@
 """The engine without threads: utterances begin in slots, frames are drawn for all of them, chunks become samples."""
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 from voice.audio import Waveform
 from voice.engine import sampling
 from voice.engine.frames import Draws, Frames
+from voice.engine.graphs import Graphs
 from voice.engine.linear import MakeLinear
 from voice.engine.talker import SavedKeys
 from voice.engine.vocoder import SavedCodec, StreamingDecoder
@@ -53,6 +55,12 @@ class Parked:
     audio: SavedCodec
 
 
+def in_float32(module: Any) -> Any:
+    """The codec's decoder as it is in float32, else a copy: in bf16 it hisses, and it costs little of a frame."""
+    is_wide = next(module.parameters()).dtype == torch.float32
+    return module if is_wide else copy.deepcopy(module).float()
+
+
 class Core:
     """A model in slots. One thread at a time, but for `lay_out`."""
 
@@ -64,8 +72,10 @@ class Core:
         self._tokenizing = threading.Lock()  # callers lay out on threads of their own
         self.slots, self.positions = slots, positions
         self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
-        self.vocoder = StreamingDecoder(model.speech_tokenizer.model.decoder, slots=slots)
+        self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots)
         self.device = self.frames.talker.device
+        self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
+        self._active: list[int] = []
         self._utterances: list[Utterance | None] = [None] * slots
         self._prefixes: OrderedDict[tuple[Voice, Situation], SavedKeys] = OrderedDict()
         self._heard: dict[Voice, SavedCodec] = {}  # the vocoder after a reference
@@ -149,22 +159,32 @@ class Core:
         self._utterances[slot] = None
         self.frames.slots.end(slot)
 
+    @property
+    def runs_whole_frames(self) -> bool:
+        """Whether drawing and reading a frame at once is cheaper than one after the other."""
+        return self._graphs is not None
+
+    @torch.inference_mode()
+    def frame(self, moving: Sequence[int]) -> None:
+        """Draw and read the next frame of these slots."""
+        if self._graphs is None:
+            raise ValueError("whole frames are for CUDA")
+        self._activate(moving)
+        self._graphs.frame(self._draws(moving), self._longest(moving))
+        self._take_codes(moving)
+        for slot in moving:
+            self._moving(slot).at += 1
+
     @torch.inference_mode()
     def draw(self, moving: Sequence[int]) -> None:
         """Draw the next frame of these slots and append it to their utterances, or end them."""
-        utterances = {slot: self._moving(slot) for slot in moving}
-        draws = self._draws(list(utterances.values()))
+        draws = self._draws(moving)
         if self.frames.talker.is_native:
             self.frames.draw(draws, torch.tensor(moving))
         else:
             self._activate(moving)
-            self.frames.draw(draws)
-        codes = self.frames.slots.codes.cpu().clone()  # the frame's one synchronisation
-        for slot, utterance in utterances.items():
-            if int(codes[slot, 0]) == self.frames.end_code:
-                utterance.ended = True
-            else:
-                utterance.codes.append(codes[slot])
+            self._graphs.draw(draws) if self._graphs else self.frames.draw(draws)
+        self._take_codes(moving)
 
     @torch.inference_mode()
     def read(self, moving: Sequence[int]) -> None:
@@ -172,23 +192,47 @@ class Core:
         if not moving:
             return
         at = {slot: self._moving(slot).at for slot in moving}
-        for slot in moving:
-            self._moving(slot).at += 1
         if self.frames.talker.is_native:
             self.frames.read_some(moving, list(at.values()))
-            return
-        self._activate(moving)
-        self.frames.read(self.frames.talker.attend_one_by_one([at.get(slot) for slot in range(self.slots)]))
+        else:
+            self._activate(moving)
+            if self._graphs:
+                self._graphs.read(self._longest(moving))
+            else:
+                lengths = [at.get(slot) for slot in range(self.slots)]
+                self.frames.read(self.frames.talker.attend_one_by_one(lengths))
+        for slot in moving:
+            self._moving(slot).at += 1
+
+    def _take_codes(self, moving: Sequence[int]) -> None:
+        codes = self.frames.slots.codes.cpu().clone()  # the frame's one synchronisation
+        for slot in moving:
+            utterance = self._moving(slot)
+            if int(codes[slot, 0]) == self.frames.end_code:
+                utterance.ended = True
+            else:
+                utterance.codes.append(codes[slot])
 
     def _activate(self, moving: Sequence[int]) -> None:
-        active = self.frames.slots.active
-        active.zero_()
-        active[list(moving)] = True
+        if list(moving) != self._active:
+            self._active = list(moving)
+            self.frames.slots.active.copy_(torch.tensor([slot in self._active for slot in range(self.slots)]))
 
-    def samples(self, slot: int, frames: int) -> Waveform:
-        """Decode the last `frames` frames of a slot."""
-        codes = torch.stack(self._moving(slot).codes[-frames:])[None].to(self.device)
-        return self.vocoder.decode(codes, [slot])[0].float().cpu().numpy()
+    def _longest(self, moving: Sequence[int]) -> int:
+        return max(self._moving(slot).at for slot in moving)
+
+    @torch.inference_mode()
+    def samples(self, frames: dict[int, int]) -> dict[int, Waveform]:
+        """Decode the last frames of slots, so many of each."""
+        made: dict[int, Waveform] = {}
+        for size in sorted(set(frames.values())):
+            alike = [slot for slot, count in frames.items() if count == size]
+            # on the CPU one by one, so that no sample depends on its neighbours; on CUDA launches are what costs
+            for group in [alike] if self._graphs else [[slot] for slot in alike]:
+                codes = torch.stack([torch.stack(self._moving(slot).codes[-size:]) for slot in group])
+                waveforms = self.vocoder.decode(codes.to(self.device), group).float().cpu().numpy()
+                made.update(zip(group, waveforms, strict=True))
+        return made
 
     def _moving(self, slot: int) -> Utterance:
         utterance = self._utterances[slot]
@@ -196,9 +240,8 @@ class Core:
             raise ValueError(f"slot {slot} is idle")
         return utterance
 
-    @staticmethod
-    def _draws(utterances: list[Utterance]) -> Draws:
-        asked = [u.request.sampling for u in utterances]
+    def _draws(self, moving: Sequence[int]) -> Draws:
+        asked = [self._moving(slot).request.sampling for slot in moving]
         widths = [sampling.candidates(s) for s in asked]
         width = None if None in widths else max((w for w in widths if w is not None), default=sampling.NARROW)
         return Draws(width, nucleus=any(s.top_p < 1 for s in asked))

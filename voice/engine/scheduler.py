@@ -99,6 +99,11 @@ class Stream:
         return self._cancelled
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether nothing of it has been drawn."""
+        return not self.utterance.codes
+
+    @property
     def has_room(self) -> bool:
         """Whether a further chunk may be made."""
         return self._ahead is None or self._queue.qsize() < self._ahead
@@ -213,26 +218,30 @@ class Scheduler:
         return False
 
     def _frame(self, moving: list[int]) -> None:
+        # an utterance's first frame is heard before the talker reads it
+        whole = self._core.runs_whole_frames and not any(self._running[slot].is_fresh for slot in moving)
         try:
-            self._core.draw(moving)
+            if whole:
+                self._core.frame(moving)
+            else:
+                self._core.draw(moving)
             endings = {slot: self._running[slot].verdict() for slot in moving}
-            for slot in moving:
-                self._hand_over(slot, over=endings[slot] is not None)
-            going = [slot for slot in moving if endings[slot] is None]
+            self._hand_over(endings)
             for slot, ending in endings.items():
                 if ending is not None:
                     self._end(slot, ending)
-            if going:
-                self._core.read(going)
+            if not whole:
+                self._core.read([slot for slot in moving if endings[slot] is None])
         except Exception as error:  # the device's: all of them were in it
             log.exception("a frame failed")
             for slot in list(self._running):
                 self._end(slot, None, error)
 
-    def _hand_over(self, slot: int, *, over: bool) -> None:
-        stream = self._running[slot]
-        if frames := stream.due(over=over):
-            stream.put(self._core.samples(slot, frames), frames)
+    def _hand_over(self, endings: dict[int, Ending | None]) -> None:
+        waiting = {slot: self._running[slot].due(over=ending is not None) for slot, ending in endings.items()}
+        due = {slot: frames for slot, frames in waiting.items() if frames}
+        for slot, samples in self._core.samples(due).items():
+            self._running[slot].put(samples, due[slot])
 
     def _end(self, slot: int, ending: Ending | None, error: Exception | None = None) -> None:
         stream = self._running.pop(slot)
