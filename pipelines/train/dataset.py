@@ -10,9 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pipelines.train.prompt import NOTHING, TAGGED_PREFIX, Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.audio import FRAME_RATE
 from voice.errors import InputError
+from voice.prompt import NOTHING, TAGGED_PREFIX, Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.text import language_name
 from voice.tts import Layout
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipelines.train.dataset import Batch
-from pipelines.train.prompt import NOTHING
+from voice.prompt import NOTHING
 
 PREDICTOR_WEIGHT = 0.3  # upstream's since 680d4e9
 

@@ -19,8 +19,8 @@ from pipelines.pretrain.nano import fresh
 from pipelines.pretrain.run import fit, resume
 from pipelines.pretrain.talker.data import Draws, Source
 from pipelines.pretrain.talker.train import Schedule, Trainer, initialise
-from pipelines.train.prompt import Vocabulary
 from voice.fresh import TalkerShape
+from voice.prompt import Vocabulary
 from voice.stage import stage
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pipelines.pretrain.material import Codes, Line
 from pipelines.train.dataset import Batch, Example, collate
-from pipelines.train.prompt import Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.bounds import within
+from voice.prompt import Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.tts import Layout
 
 UNKNOWN = -100  # no text is spoken in this frame; what cross_entropy ignores
