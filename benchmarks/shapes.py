@@ -1,12 +1,22 @@
 """Qwen3-TTS at its published sizes with random weights: what costs time and memory does not depend on their values."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.modeling_utils import no_init_weights
 
-from voice.upstream import Qwen3TTSTalkerConfig, Qwen3TTSTalkerForConditionalGeneration
+from voice import checkpoint
+from voice.tiny import build_tiny
+from voice.upstream import (
+    Qwen3TTSModel,
+    Qwen3TTSTalkerConfig,
+    Qwen3TTSTalkerForConditionalGeneration,
+    Qwen3TTSTokenizerV2Decoder,
+    Qwen3TTSTokenizerV2DecoderConfig,
+)
 
 CODE_GROUPS, CODEBOOK_SIZE = 16, 2_048
 HEADS = {"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128}
@@ -55,3 +65,27 @@ def build_talker(shape: str, *, device: str, dtype: torch.dtype) -> Any:
         else:
             nn.init.ones_(parameter)
     return talker.to(dtype)
+
+
+# the speech tokenizer of all published models (research: 105 million weights, 4.96 GFLOP a frame)
+CODEC = {
+    "codebook_dim": 512, "hidden_size": 512, "latent_dim": 1_024, "num_attention_heads": 16, "num_key_value_heads": 16,
+    "head_dim": 64, "intermediate_size": 1_024, "num_hidden_layers": 8,
+}  # fmt: skip
+
+
+def build_model(shape: str, *, device: str, dtype: torch.dtype) -> Qwen3TTSModel:
+    """A base checkpoint with random weights, as if the official package had loaded it; its encoders are tiny."""
+    with tempfile.TemporaryDirectory() as folder:
+        build_tiny(Path(folder) / "tiny")
+        tts = checkpoint.load(Path(folder) / "tiny", device=device, dtype=dtype)
+    tts.model.talker = build_talker(shape, device=device, dtype=dtype).eval()
+    tts.model.config.talker_config = tts.model.talker.config
+    decoder_config = Qwen3TTSTokenizerV2DecoderConfig(**CODEC)
+    tokenizer = tts.model.speech_tokenizer.model
+    with torch.device(device), no_init_weights():
+        tokenizer.decoder = Qwen3TTSTokenizerV2Decoder._from_config(decoder_config).to(dtype).eval()
+    for parameter in tokenizer.decoder.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    tokenizer.config.decoder_config = decoder_config
+    return tts

@@ -33,9 +33,9 @@ from pipelines.train.budget import (
 from pipelines.train.dataset import Example
 from pipelines.train.lora import add_adapters
 from pipelines.train.parts import set_trainable
-from pipelines.train.prompt import Slot, Vocabulary
 from pipelines.train.settings import Checkpointing, Lora, Optimizer, Rates, Schedule, Train
 from pipelines.train.trainer import Material, Trainer
+from voice.prompt import Slot, Vocabulary
 
 BATCH, CLIPS, WARM_UP = 8, 128, 3
 FULL = Train(

@@ -8,6 +8,7 @@ from pathlib import Path
 import bentoml
 
 from serving.app import Speaker, create_app
+from voice.engine.delivery import Delivery
 from voice.errors import InputError
 from voice.pack import VoiceCard
 from voice.tts import Qwen3TTS
@@ -33,4 +34,4 @@ class VoiceService:
 
     def __init__(self) -> None:
         folder = Path(self.pack.path)
-        app.state.speaker = Speaker(VoiceCard.read(folder), Qwen3TTS.from_pack(folder))
+        app.state.speaker = Speaker(VoiceCard.read(folder), Qwen3TTS.from_pack(folder, delivery=Delivery()))

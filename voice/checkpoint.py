@@ -12,6 +12,7 @@ from voice import hub, tiny
 from voice.errors import InputError
 from voice.publish import publish
 from voice.upstream import Qwen3TTSConfig, Qwen3TTSModel
+from voice.weights import require_tensors
 
 CACHE = Path(".cache/models")
 TINY = "tiny"
@@ -97,9 +98,10 @@ def load(
     With `cloning` a fine-tuned one is loaded as a base: it kept the speaker encoder, so it can clone as well. Raises
     InputError if it did not.
     """
-    options = {"config": _as_base(folder)} if cloning else {}
+    options = {"config": _as_base(require_checkpoint(folder))} if cloning else {}
+    require_tensors(require_checkpoint(folder), options.get("config"))
     return Qwen3TTSModel.from_pretrained(
-        str(require_checkpoint(folder)),
+        str(folder),
         device_map=device,
         dtype=dtype,
         attn_implementation=attention(attn_implementation, device),

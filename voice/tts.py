@@ -2,58 +2,25 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
+import numpy as np
 
 from voice import checkpoint
-from voice.audio import FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE, Waveform, read_waveform
+from voice.audio import FRAME_RATE, Waveform, read_waveform
+from voice.engine.delivery import PLAIN, Delivery, Speaking
+from voice.engine.engine import Engine
+from voice.engine.scheduler import Ending, Stream, Watch
+from voice.engine.voices import Voice, clone
+from voice.engine.voices import speaker as speaker_of
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
-from voice.text import language_name
+from voice.request import Layout, Request, Sampling, Speech
 from voice.upstream import Qwen3TTSModel
 
-
-class Layout(StrEnum):
-    """How text and codes share positions: all text before the first frame, or one token beside each frame."""
-
-    WHOLE = "whole"  # the library's non_streaming_mode=True
-    INTERLEAVED = "interleaved"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How codes are drawn; defaults are those of the published checkpoints. Talker and code predictor share them."""
-
-    do_sample: bool = True
-    temperature: float = 0.9
-    top_k: int = 50
-    top_p: float = 1.0
-    repetition_penalty: float = 1.05  # talker only
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to say. The seed alone decides the codes, whatever else is synthesised beside it."""
-
-    text: str
-    voice: str
-    language: str = "auto"  # ISO code
-    instruct: str | None = None
-    seed: int = 0
-    layout: Layout = Layout.WHOLE
-    sampling: Sampling = field(default_factory=Sampling)
-
-
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """A finished utterance."""
-
-    waveform: Waveform
-    runaway: bool  # reached its frame budget without ending by itself
+__all__ = ["TTS", "Layout", "Qwen3TTS", "Request", "Sampling", "Speech", "frame_budget"]
 
 
 class TTS(Protocol):
@@ -81,90 +48,63 @@ def frame_budget(text: str) -> int:
 
 
 class Qwen3TTS:
-    """A voice spoken through the official package: one chunk per utterance."""
+    """One voice of a checkpoint, spoken by the project's engine."""
 
-    def __init__(
-        self, model: Qwen3TTSModel, voice: str, *, prompt: list[Any] | None = None, speaker: str | None = None
-    ):
-        self.voice = voice
-        self._model = model
-        self._prompt = prompt  # zero-shot: the reference, encoded once
-        self._speaker = speaker  # fine-tuned: the row's name
+    def __init__(self, engine: Engine, voice: Voice, *, delivery: Delivery = PLAIN) -> None:
+        self.voice = voice.name
+        self._engine, self._spoken, self._delivery = engine, voice, delivery
 
     @classmethod
-    def zero_shot(cls, model: Qwen3TTSModel, reference: Reference, *, voice: str, in_context: bool) -> "Qwen3TTS":
+    def zero_shot(
+        cls, model: Qwen3TTSModel, reference: Reference, *, voice: str, in_context: bool, delivery: Delivery = PLAIN
+    ) -> "Qwen3TTS":
         """Imitate a reference clip: with its audio and text in the prompt, or by its speaker embedding only."""
-        if model.model.tts_model_type != "base":
-            raise InputError(
-                f"a {model.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/."
-            )
-        audio = (read_waveform(reference.audio), SAMPLE_RATE)
-        prompt = model.create_voice_clone_prompt(audio, ref_text=reference.text, x_vector_only_mode=not in_context)
-        return cls(model, voice, prompt=prompt)
+        cloned = clone(model, voice, read_waveform(reference.audio), reference.text if in_context else None)
+        return cls(Engine.of(model), cloned, delivery=delivery)
 
     @classmethod
-    def finetuned(cls, model: Qwen3TTSModel, *, voice: str, speaker: str) -> "Qwen3TTS":
+    def finetuned(cls, model: Qwen3TTSModel, *, voice: str, speaker: str, delivery: Delivery = PLAIN) -> "Qwen3TTS":
         """Speak as a row of a fine-tuned (custom_voice) checkpoint."""
-        known = model.get_supported_speakers() or []
-        if speaker not in known:
-            raise InputError(f"speaker {speaker!r} is not in the checkpoint. It has {', '.join(known) or 'none'}.")
-        return cls(model, voice, speaker=speaker)
+        return cls(Engine.of(model), speaker_of(model, voice, speaker), delivery=delivery)
 
     @classmethod
-    def from_pack(cls, folder: Path, *, device: str | None = None) -> "Qwen3TTS":
+    def from_pack(cls, folder: Path, *, device: str | None = None, delivery: Delivery = PLAIN) -> "Qwen3TTS":
         """Load a voice pack, of either kind."""
         card = VoiceCard.read(folder)
         device = device or checkpoint.default_device()
         cloning = card.kind is Kind.ZERO_SHOT
         model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device), cloning=cloning)
         if card.kind is Kind.FINETUNED and card.speaker:
-            return cls.finetuned(model, voice=card.name, speaker=card.speaker)
-        return cls.zero_shot(model, Reference.read(folder), voice=card.name, in_context=True)
+            return cls.finetuned(model, voice=card.name, speaker=card.speaker, delivery=delivery)
+        reference = Reference.read(folder)
+        return cls.zero_shot(model, reference, voice=card.name, in_context=True, delivery=delivery)
 
-    def stream(self, request: Request) -> Iterator[Waveform]:
-        """Yield the whole utterance as one chunk: the official package has no smaller one."""
-        yield self.speak(request).waveform
+    def stream(self, request: Request) -> Speaking:
+        """Yield the utterance in chunks, the first after one frame. Closing the iterator stops it."""
+        return self._speaking(request, self._delivery, hold=False)
 
     def batch(self, requests: Sequence[Request]) -> list[Speech]:
-        """Synthesise one after another: upstream draws a whole batch from one generator, so seeds would not hold."""
-        return [self.speak(request) for request in requests]
+        """Synthesise many at a time; each result is what the request alone would give."""
+        delivery = replace(self._delivery, ahead=None)
+        return [_collect(speaking) for speaking in [self._speaking(r, delivery, hold=True) for r in requests]]
 
     def speak(self, request: Request) -> Speech:
-        """Synthesise one utterance. Raises InputError for empty text, another voice's name or an unknown language."""
-        if not request.text.strip():
-            raise InputError("the text is empty. Send the words to speak.")
+        """Synthesise one utterance. Raises InputError for what this voice cannot say."""
+        [speech] = self.batch([request])
+        return speech
+
+    def _speaking(self, request: Request, delivery: Delivery, *, hold: bool) -> Speaking:
         if request.voice != self.voice:
             raise InputError(f"voice {request.voice!r} is not loaded. This is {self.voice!r}.")
-        budget = frame_budget(request.text)
-        waveform = self._generate(request, budget)
-        # upstream returns one frame fewer than max_new_tokens when it stops at the cap
-        return Speech(waveform, runaway=round(len(waveform) / FRAME_SAMPLES) >= budget - 1)
 
-    def _generate(self, request: Request, budget: int) -> Waveform:
-        sampling = request.sampling
-        options: dict[str, Any] = {
-            "text": request.text,
-            "language": language_name(request.language),
-            "non_streaming_mode": request.layout is Layout.WHOLE,
-            "max_new_tokens": budget,
-            "do_sample": sampling.do_sample,
-            "temperature": sampling.temperature,
-            "top_k": sampling.top_k,
-            "top_p": sampling.top_p,
-            "repetition_penalty": sampling.repetition_penalty,
-            "subtalker_dosample": sampling.do_sample,
-            "subtalker_temperature": sampling.temperature,
-            "subtalker_top_k": sampling.top_k,
-            "subtalker_top_p": sampling.top_p,
-        }
-        with torch.random.fork_rng():
-            torch.manual_seed(request.seed)
-            if self._prompt is not None:
-                if request.instruct:
-                    raise InputError("a zero-shot voice takes no instructions. Leave `instruct` out.")
-                waveforms, _ = self._model.generate_voice_clone(voice_clone_prompt=self._prompt, **options)
-            else:
-                waveforms, _ = self._model.generate_custom_voice(
-                    speaker=self._speaker, instruct=request.instruct, **options
-                )
-        return waveforms[0]
+        def begin(piece: Request, watch: Watch | None) -> Stream:
+            utterance = self._engine.core.lay_out(piece, self._spoken, budget=frame_budget(piece.text))
+            return self._engine.scheduler.submit(utterance, ramp=delivery.ramp, ahead=delivery.ahead, watch=watch)
+
+        return Speaking(request, begin, delivery, hold=hold)
+
+
+def _collect(speaking: Speaking) -> Speech:
+    chunks = list(speaking)
+    waveform = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    return Speech(waveform, runaway=speaking.ending is not Ending.ITSELF)

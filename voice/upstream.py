@@ -37,9 +37,16 @@ with _silenced(), warnings.catch_warnings():
     from qwen_tts.core.models.modeling_qwen3_tts import (
         Qwen3TTSSpeakerEncoder,
         Qwen3TTSTalkerForConditionalGeneration,
+        mel_spectrogram,
     )
-    from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Config
-    from qwen_tts.core.tokenizer_12hz.modeling_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Model
+    from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import (
+        Qwen3TTSTokenizerV2Config,
+        Qwen3TTSTokenizerV2DecoderConfig,
+    )
+    from qwen_tts.core.tokenizer_12hz.modeling_qwen3_tts_tokenizer_v2 import (
+        Qwen3TTSTokenizerV2Decoder,
+        Qwen3TTSTokenizerV2Model,
+    )
     from transformers.utils import logging as transformers_logging
 
 # what remains below errors tells of defaults that the library itself chose ("config is None", "Setting pad_token_id")
@@ -57,5 +64,8 @@ __all__ = [
     "Qwen3TTSTalkerForConditionalGeneration",
     "Qwen3TTSTokenizer",
     "Qwen3TTSTokenizerV2Config",
+    "Qwen3TTSTokenizerV2Decoder",
+    "Qwen3TTSTokenizerV2DecoderConfig",
     "Qwen3TTSTokenizerV2Model",
+    "mel_spectrogram",
 ]

@@ -11,7 +11,7 @@ import logging
 import random
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +24,10 @@ from tqdm import tqdm
 from pipelines.pretrain import espeak
 from pipelines.pretrain.espeak import Speaker
 from pipelines.pretrain.sentences import Sentences
-from voice.audio import SAMPLE_RATE, from_pcm16, read_waveform, to_pcm16
+from voice.audio import SAMPLE_RATE, from_pcm16, read_waveform, resample, to_pcm16
 from voice.bounds import within
 from voice.errors import InputError
-from voice.manifest import read_metadata
+from voice.manifest import Utterance, read_metadata
 from voice.publish import publish
 from voice.stage import stage
 from voice.table import write_records
@@ -52,6 +52,7 @@ class Corpus:  # conf/corpus.yaml
     recordings: str | None
     recordings_name: str
     recordings_held_out: float = within(low=0, high=1)
+    recordings_rates: list[float]
     processes: int = within(low=1)
     seed: int
 
@@ -150,26 +151,45 @@ def make_judged(folder: Path, *, data: Path) -> Shard:
     return shard
 
 
-def add_recordings(corpus: Path, source: Path, *, name: str, held_out_share: float) -> None:
-    """Take in a folder of recordings (metadata.csv, wavs/): all takes of a sentence go to one side."""
-    sides: dict[str, list[tuple[Clip, np.ndarray]]] = {"train": [], "eval": []}
-    ends = dict.fromkeys(sides, 0)
+def add_recordings(
+    corpus: Path, source: Path, *, name: str, held_out_share: float, rates: Sequence[float] = ()
+) -> None:
+    """Take in a folder of recordings (metadata.csv, wavs/): all takes of a sentence go to one side.
+
+    The training side is there once more, as another speaker, for each of `rates`: played so much faster, which moves
+    pitch and formants as another throat would. One person is no population to learn voices from.
+    """
     files = {path.stem: path for path in sorted((source / "wavs").iterdir())}
     utterances = read_metadata(source / "metadata.csv")
-    sentences = sorted({same_text_key(u.text) for u in utterances}, key=lambda text: zlib.crc32(text.encode()))
-    held_out = set(sentences[: round(held_out_share * len(sentences))])
     for utterance in utterances:
         if utterance.id not in files:
             raise InputError(f"{source}: no recording of clip {utterance.id!r} in wavs/. Add it or remove its line.")
-        side = "eval" if same_text_key(utterance.text) in held_out else "train"
-        samples = to_pcm16(read_waveform(files[utterance.id]))
-        clip = Clip(f"{name}-{utterance.id}", name, ends[side], len(samples), utterance.text)
-        sides[side].append((clip, samples))
-        ends[side] += len(samples)
-    for side, found in sides.items():
-        folder = corpus / f"{name}_{side}-000"
-        if found and not (folder / INDEX_FILE).is_file():
-            Shard(folder, tuple(clip for clip, _ in found)).write(np.concatenate([samples for _, samples in found]))
+    sentences = sorted({same_text_key(u.text) for u in utterances}, key=lambda text: zlib.crc32(text.encode()))
+    held_out = set(sentences[: round(held_out_share * len(sentences))])
+    sides = {
+        "train": [u for u in utterances if same_text_key(u.text) not in held_out],
+        "eval": [u for u in utterances if same_text_key(u.text) in held_out],
+    }
+    for side, chosen in sides.items():
+        _add_side(corpus / f"{name}_{side}-000", chosen, files, speaker=name, rate=1.0)
+    for number, rate in enumerate(rates, start=1):
+        folder = corpus / f"{name}_train-{number:03d}"
+        _add_side(folder, sides["train"], files, speaker=f"{name}-{rate:g}", rate=rate)
+
+
+def _add_side(
+    folder: Path, utterances: Sequence[Utterance], files: Mapping[str, Path], *, speaker: str, rate: float
+) -> None:
+    if not utterances or (folder / INDEX_FILE).is_file():
+        return
+    clips, parts, start = [], [], 0
+    for utterance in utterances:
+        waveform = resample(read_waveform(files[utterance.id]), from_rate=round(rate * SAMPLE_RATE))
+        part = to_pcm16(waveform)
+        clips.append(Clip(f"{speaker}-{utterance.id}", speaker, start, len(part), utterance.text))
+        parts.append(part)
+        start += len(part)
+    Shard(folder, tuple(clips)).write(np.concatenate(parts))
 
 
 def make_corpus(config: Corpus) -> Iterator[Shard]:
@@ -199,7 +219,8 @@ def main(config: Corpus) -> None:
     out = Path(config.out)
     if config.recordings:
         source, share = Path(config.recordings), config.recordings_held_out
-        add_recordings(out, source, name=config.recordings_name, held_out_share=share)
+        name, rates = config.recordings_name, config.recordings_rates
+        add_recordings(out, source, name=name, held_out_share=share, rates=rates)
     seconds = 0.0
     with tqdm(total=round(config.hours, 2), desc="corpus", unit="h") as progress:
         for shard in make_corpus(config):

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pipelines.train.prompt import NOTHING, TAGGED_PREFIX, Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.audio import FRAME_RATE
 from voice.errors import InputError
+from voice.prompt import NOTHING, TAGGED_PREFIX, Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.text import language_name
 from voice.tts import Layout
 
@@ -102,12 +102,12 @@ def lay_out(example: Example, vocabulary: Vocabulary, *, tagged: bool, layout: L
 def collate(
     examples: Sequence[Example],
     prompts: Sequence[Prompt],
-    speaker_embedding: Float[Tensor, " dimensions"],
+    speaker_embedding: Float[Tensor, "*B dimensions"],
     *,
     codec_eos: int,
     predicted: Sequence[Int64[Tensor, " p"]] | None = None,
 ) -> Batch:
-    """Pad examples and their prompts to one batch; every row gets the voice's one speaker embedding.
+    """Pad examples and their prompts to one batch; every row gets the one speaker embedding, or its own.
 
     `predicted` holds the frames of each example that the code predictor is trained on; by default all are.
     """

@@ -17,7 +17,7 @@ from pipelines.train.listening import (
 )
 from pipelines.train.prepare import Prepared
 from pipelines.train.settings import Listen
-from voice.tts import TTS, Qwen3TTS
+from voice.tts import Qwen3TTS
 
 
 class Ears:
@@ -25,17 +25,19 @@ class Ears:
 
     def __init__(
         self,
-        tts: TTS,
+        prepared: Prepared,
         judges: Judges,
         sentences: list[Sentence],
         untrained: list[Sentence],
         audio: Path,
         *,
+        voice: str,
         takes: int,
         accelerator: Accelerator,
     ) -> None:
         self.judges, self.audio = judges, audio
-        self._tts, self._sentences, self._untrained = tts, sentences, untrained
+        self._prepared, self._voice = prepared, voice
+        self._sentences, self._untrained = sentences, untrained
         self._takes, self._accelerator = takes, accelerator
 
     @classmethod
@@ -47,11 +49,12 @@ class Ears:
         judges = load_judges(settings, processed, language=language, device=str(accelerator.device))
         instructions = prepared.tts.model.tts_model_size != "0b6"  # that size ignores them
         return cls(
-            Qwen3TTS.finetuned(prepared.tts, voice=voice, speaker=prepared.speaker),
+            prepared,
             judges,
             [*fixed_sentences(language), held_out_sentence(processed, language=language)],
             untrained_sentences(language, instructions=instructions) if settings.forgetting else [],
             audio,
+            voice=voice,
             takes=settings.takes,
             accelerator=accelerator,
         )
@@ -67,5 +70,7 @@ class Ears:
         return self._listen(self._untrained, self.audio / "forgetting", step, takes=1)
 
     def _listen(self, sentences: list[Sentence], folder: Path, step: int, takes: int) -> Heard:
-        with self._accelerator.autocast(), torch.random.fork_rng():
-            return listen(self._tts, sentences, self.judges, folder, step=step, takes=takes)
+        # the engine has weights of its own: as they are now, adapters merged, for the time of a listening
+        tts = Qwen3TTS.finetuned(self._prepared.tts, voice=self._voice, speaker=self._prepared.speaker)
+        with torch.random.fork_rng():
+            return listen(tts, sentences, self.judges, folder, step=step, takes=takes)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipelines.train.dataset import Batch
-from pipelines.train.prompt import NOTHING
+from voice.prompt import NOTHING
 
 PREDICTOR_WEIGHT = 0.3  # upstream's since 680d4e9
 
@@ -69,7 +69,10 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """Cross-entropy of codebook 0 and the end by the talker, of the other codebooks by the code predictor."""
-        logits = self.logits(batch)
+        return self.losses(batch, self.logits(batch))
+
+    def losses(self, batch: Batch, logits: Logits) -> Losses:
+        """What the logits cost."""
         talker = cross_entropy(logits.talker.float(), batch.targets, reduction="sum")
         # (4) head i predicts codebook i + 1: the library's own loss shifts once more, so it is not used
         predictor = cross_entropy(
@@ -79,10 +82,18 @@ class Objective(nn.Module):
 
     def logits(self, batch: Batch) -> Logits:
         """Teacher-forced logits of every frame and of the end."""
+        return self.predict(batch, *self.read(batch))
+
+    def read(self, batch: Batch) -> tuple[Float[Tensor, "B_S hidden"], list[Tensor]]:
+        """The talker's last hidden state at every position, row by row, and each codebook's embeddings (N, hidden)."""
         embedded = self._embed_codes(batch.frames)
         hidden = self.talker.model(
             inputs_embeds=self._embed(batch, embedded), attention_mask=batch.attention_mask, use_cache=False
-        ).last_hidden_state.flatten(0, 1)  # (B S, hidden)
+        ).last_hidden_state
+        return hidden.flatten(0, 1), embedded
+
+    def predict(self, batch: Batch, hidden: Float[Tensor, "B_S hidden"], embedded: list[Tensor]) -> Logits:
+        """What the talker's head and the code predictor make of the hidden states."""
         # (2) The talker reads position p and predicts codebook 0 of the frame at p + 1: one shift, here.
         before_targets = hidden[batch.targets_at - 1]  # (E, hidden)
         # (3) The code predictor continues from the position *before* its frame: it must not have seen the frame.

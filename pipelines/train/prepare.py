@@ -24,12 +24,12 @@ from pipelines.train.budget import (
 from pipelines.train.dataset import read_examples, require_room
 from pipelines.train.lora import add_adapters
 from pipelines.train.parts import set_trainable
-from pipelines.train.prompt import Vocabulary
 from pipelines.train.settings import Checkpointing, Train
 from pipelines.train.speakers import add_speaker, speaker_name
 from pipelines.train.trainer import Material, Trainer
 from voice import checkpoint
 from voice.errors import InputError
+from voice.prompt import Vocabulary
 from voice.upstream import Qwen3TTSModel
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from pipelines.train.distributed import sum_gradients, sum_over_processes
 from pipelines.train.loss import PREDICTOR_WEIGHT, Losses, Objective
 from pipelines.train.optimizer import build_optimizer, build_schedule
 from pipelines.train.parts import parameter_groups, trainable
-from pipelines.train.prompt import Vocabulary
 from pipelines.train.settings import Train
 from voice.errors import InputError
+from voice.prompt import Vocabulary
 from voice.tts import Layout
 
 PROBE_CLIPS = 4

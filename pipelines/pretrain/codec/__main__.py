@@ -5,7 +5,6 @@ python -m pipelines.pretrain.codec device=cuda
 python -m pipelines.pretrain.codec.evaluate      # what it sounds like so far, to judges that took no part
 """
 
-import ctypes
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ import torch
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.data import open_crops
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, parameters_by_part
-from pipelines.pretrain.codec.train import Device, Line, Schedule, Trainer, fit, resume
+from pipelines.pretrain.codec.train import Schedule, Trainer
+from pipelines.pretrain.device import Device, keep_memory
+from pipelines.pretrain.run import fit, resume
 from voice.bounds import within
 from voice.stage import stage
 
@@ -37,38 +38,11 @@ class Codec:  # conf/codec.yaml
     device: Device
 
 
-def keep_memory() -> None:
-    """Tell glibc to keep what is freed. Otherwise each tensor above 32 MB is fetched from the kernel page by page."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3  # malloc.h
-        libc.mallopt(mmap_threshold, 2**30)
-        libc.mallopt(trim_threshold, 2**31 - 1)
-
-
 def build(config: Codec) -> TrainableCodec:
     """The codec of a config, with the random weights of its seed."""
     torch.manual_seed(config.schedule.seed)
-    return TrainableCodec(config.shape, decay=config.codebook_decay, revive_below=config.revive_below)
-
-
-def report(line: Line) -> None:
-    """One line of progress."""
-    log.info(
-        "step %6d  %.2f h  loss %.4f  envelope %.4f  mel %.4f  convergence %.4f  commitment %.3f  norm %.2f  "
-        "codes %.0f (least %.0f)",
-        *(
-            line.step,
-            line.hours,
-            line.loss,
-            line.envelope,
-            line.mel,
-            line.convergence,
-            line.commitment,
-            line.gradient_norm,
-        ),
-        *(line.used_codes, line.least_used),
-    )
+    factor = config.device.batch_factor
+    return TrainableCodec(config.shape, decay=config.codebook_decay**factor, revive_below=config.revive_below * factor)
 
 
 @stage(Codec)
@@ -85,10 +59,11 @@ def main(config: Codec) -> None:
         recordings_share=config.recordings_share,
         seed=config.schedule.seed,
     )
-    trainer, out = Trainer(codec, crops, config.schedule, config.device), Path(config.out)
-    if resume(trainer, out):
+    schedule = config.schedule.with_larger_batches(config.device.batch_factor)
+    trainer, out = Trainer(codec, crops, schedule, config.device), Path(config.out)
+    if resume(trainer, out, device=config.device.name):
         log.info("going on from step %d", trainer.step)
-    fit(trainer, out, report=report)
+    fit(trainer, out, config.schedule)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,7 @@ from typing import Any
 import torch
 
 from pipelines.pretrain.codec.model import Shape, TrainableCodec
-from pipelines.pretrain.codec.train import STATE_FILE
 from voice.errors import InputError
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """The newest checkpoint of a training run. Raises InputError if there is none."""
-    path = folder / STATE_FILE
-    if not path.is_file():
-        raise InputError(f"{path} is missing. Run `python -m pipelines.pretrain.codec` for a few minutes first.")
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def export(state: dict[str, Any], folder: Path, *, dtype: torch.dtype = torch.float16) -> None:

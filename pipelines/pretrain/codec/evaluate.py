@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from pipelines.eval.metrics import normalise
-from pipelines.pretrain.codec.checkpoint import export, read_state
+from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import perplexity
 from pipelines.pretrain.corpus import clip_waveform, read_side
+from pipelines.pretrain.run import read_state
 from voice.asr import ASR, load_asr
 from voice.audio import Waveform, from_pcm16, to_pcm16, write_wav
 from voice.bounds import within
@@ -119,7 +120,7 @@ def judge(
 
 def evaluate(config: CodecScore, folder: Path) -> Iterator[Score]:
     """Judge the checkpoint, source by source."""
-    state = read_state(folder)
+    state = read_state(folder, command="python -m pipelines.pretrain.codec")
     with publish(folder / "checkpoint") as draft:
         export(state, draft / "speech_tokenizer")
     codec = Codec(folder / "checkpoint", device="cpu")

@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import EncodecFeatureExtractor
 
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.loss import Envelope
 from pipelines.pretrain.codec.quantize import Codebooks, Vectors
-from voice.audio import FRAME_SAMPLES, SAMPLE_RATE
+from voice.audio import FRAME_SAMPLES
 from voice.bounds import within
 from voice.errors import InputError
-from voice.tiny import write_config
+from voice.fresh import write_config, write_feature_extractor
 from voice.upstream import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
 
 
@@ -171,7 +170,8 @@ class TrainableCodec(nn.Module):
             vectors = layers.convolve(latents, encoder.input_proj)
             if quantise:
                 with torch.autocast(latents.device.type, enabled=False):
-                    quantised = books(vectors.float().reshape(batch * time, -1), learn=self.training)
+                    # once there is sound, codes are final (train.Schedule)
+                    quantised = books(vectors.float().reshape(batch * time, -1), learn=self.training and not sound)
                 vectors = quantised.vectors.reshape(batch, time, -1)
                 commitment = commitment + quantised.commitment
                 codes.append(quantised.codes)
@@ -218,7 +218,7 @@ class TrainableCodec(nn.Module):
         stored = {name: tensor.detach().cpu().to(dtype).contiguous().clone() for name, tensor in tensors.items()}
         save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
         write_config(self.stock.config.to_dict(), folder)
-        EncodecFeatureExtractor(feature_size=1, sampling_rate=SAMPLE_RATE, padding_value=0.0).save_pretrained(folder)
+        write_feature_extractor(folder)
 
 
 def parameters_by_part(model: Any) -> dict[str, int]:

@@ -1,15 +1,8 @@
-"""The training loop of the codec and what it needs to go on exactly where it stopped."""
+"""The codec in training: features first, then sound (`Schedule`)."""
 
-import csv
 import logging
 import math
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -18,12 +11,12 @@ from torch import Tensor, nn
 from pipelines.pretrain.codec.data import Crops
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
+from pipelines.pretrain.device import Device
+from pipelines.pretrain.run import Log, Pace, Row
 from voice.bounds import within
-from voice.publish import publish
+from voice.errors import InputError
 
 log = logging.getLogger(__name__)
-
-STATE_FILE, LOG_FILE = "state.pt", "training.csv"
 
 
 @dataclass(kw_only=True)
@@ -35,66 +28,42 @@ class Crop:  # conf/codec.yaml
 
 
 @dataclass(kw_only=True)
-class Schedule:  # conf/codec.yaml
-    """How long and how fast it learns."""
+class Phase(Pace):  # conf/codec.yaml
+    """How long and how fast it learns one thing, and from what batches, in turns."""
 
-    steps: int = within(low=1)
-    lr: float = within(above=0)
-    final_lr_share: float = within(low=0, high=1)
-    warmup_steps: int = within(low=0)
-    decay_steps: int = within(low=0)
+    crops: list[Crop]
+
+
+@dataclass(kw_only=True)
+class Schedule(Log):  # conf/codec.yaml
+    """First the features, with encoder and codebooks; then the sound, while encoder and codebooks stay as they are.
+
+    So codes are final after the first phase: what is trained on them need not wait for the sound, and a decoder that
+    went on learning takes the place of the one before.
+    """
+
+    features: Phase
+    sound: Phase
     weight_decay: float = within(low=0)
     clip_norm: float = within(above=0)
     average_decay: float = within(low=0, high=1)
     autoencoder_steps: int = within(low=1)
-    silent_steps: int = within(low=0)
     kmeans_seconds: float = within(above=0)
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
     envelope: float = within(low=0)
     convergence: float = within(low=0)
-    silent_crops: list[Crop]
-    crops: list[Crop]
-    save_minutes: float = within(above=0)
-    log_every: int = within(low=1)
     seed: int
 
-
-@dataclass(kw_only=True)
-class Device:  # conf/device/
-    """What it runs on."""
-
-    name: str
-    autocast: str | None
-    fuse: bool
-    batch_factor: int = within(low=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of training.csv: means since the line before."""
-
-    step: int
-    hours: float  # spent in steps, over all runs
-    loss: float
-    envelope: float  # nats
-    mel: float  # nats; 0 while there is no waveform yet
-    convergence: float
-    commitment: float
-    gradient_norm: float
-    lr: float
-    used_codes: float  # mean perplexity of the codebooks; 0 before they are
-    least_used: float  # of the codebook with the lowest
-
-
-def learning_rate(step: int, schedule: Schedule) -> float:
-    """Warm-up, plateau, and at the end a straight line down (arXiv:2405.18392: as good as cosine, and extendable)."""
-    # the waveform blocks join at `silent_steps`: a second warm-up
-    since = step - schedule.silent_steps if step >= schedule.silent_steps else step
-    up = min(1.0, (since + 1) / max(1, schedule.warmup_steps))
-    left = (schedule.steps - step) / max(1, schedule.decay_steps)
-    down = schedule.final_lr_share + (1 - schedule.final_lr_share) * min(1.0, left)
-    return schedule.lr * up * down
+    def with_larger_batches(self, factor: int) -> "Schedule":
+        """As much to learn from in fewer steps; what remembers steps remembers as much speech."""
+        return replace(
+            self,
+            features=self.features.with_larger_batches(factor),
+            sound=self.sound.with_larger_batches(factor),
+            autoencoder_steps=-(-self.autoencoder_steps // factor),
+            average_decay=self.average_decay**factor,
+        )
 
 
 class Trainer:
@@ -102,27 +71,44 @@ class Trainer:
 
     def __init__(self, codec: TrainableCodec, crops: Crops, schedule: Schedule, device: Device) -> None:
         self.codec, self.crops, self.schedule, self.device = codec.to(device.name), crops, schedule, device
+        if schedule.features.steps <= schedule.autoencoder_steps:
+            raise InputError(
+                "schedule.features.steps must exceed schedule.autoencoder_steps: codes come with features."
+            )
         self.step, self.seconds = 0, 0.0
+        self.steps = schedule.features.steps + schedule.sound.steps
         self._spectra = Spectra().to(device.name)
         self._parameters = [p for p in [*codec.stock.parameters(), *codec.teller.parameters()] if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
+            self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
         self.average = {name: p.detach().clone() for name, p in codec.stock.named_parameters()}
 
-    def take_step(self) -> dict[str, float]:
+    @property
+    def sounding(self) -> bool:
+        """Whether the features are done."""
+        return self.step >= self.schedule.features.steps
+
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        features, sound = self.schedule.features, self.schedule.sound
+        return sound.learning_rate(self.step - features.steps) if self.sounding else features.learning_rate(self.step)
+
+    def take_step(self) -> Row:
         """Learn from one batch. Returns what it measured."""
-        started = time.monotonic()
         if self.step == self.schedule.autoencoder_steps and not self.codec.quantising:
             self._start_quantising()
+        if self.step == self.schedule.features.steps:
+            self._settle_codes()
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.schedule)
-        sound = self.step >= self.schedule.silent_steps
-        crops = self.schedule.crops if sound else self.schedule.silent_crops
+            group["lr"] = self.learning_rate()
+        sound = self.sounding
+        self.codec.stock.encoder.requires_grad_(not sound)
+        crops = self.schedule.sound.crops if sound else self.schedule.features.crops
         crop = crops[self.step % len(crops)]
         audio = self._draw(self.step, crop)
         self.codec.train()
-        with self._autocast():
+        with self.device.autocasting():
             out = self.codec(audio, quantise=bool(self.codec.quantising), sound=sound)
         weight = self.schedule
         envelope = self.codec.envelope(out.envelope, audio)
@@ -133,7 +119,8 @@ class Trainer:
             loss = loss + mel + weight.convergence * convergence
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, weight.clip_norm)
-        self._optimizer.step()
+        if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._follow_average()
         self.step += 1
@@ -142,19 +129,11 @@ class Trainer:
         values = torch.stack([part.detach().float().to(loss.device) for part in parts]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
-        self.seconds += time.monotonic() - started
         return dict(zip(names, values, strict=True))
 
     def _draw(self, number: int, crop: Crop) -> Tensor:
         batch = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
         return batch.to(self.device.name)
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        kind = self.device.name.partition(":")[0]
-        dtype = getattr(torch, self.device.autocast or "bfloat16")
-        with torch.autocast(kind, dtype, enabled=self.device.autocast is not None):
-            yield
 
     @torch.no_grad()
     def _follow_average(self) -> None:
@@ -167,10 +146,10 @@ class Trainer:
     def _start_quantising(self) -> None:
         self.codec.eval()
         vectors, seconds, number = [], 0.0, 0
-        crop = self.schedule.silent_crops[0]
+        crop = self.schedule.features.crops[0]
         while seconds < self.schedule.kmeans_seconds:
             audio = self._draw(-1 - number & 0x7FFFFFFF, crop)  # batches that training will not see
-            with self._autocast():
+            with self.device.autocasting():
                 vectors.append(self.codec.latents(audio).float().flatten(0, 1))
             seconds, number = seconds + audio.numel() / 24_000, number + 1
         self.codec.start_quantising(torch.cat(vectors), iterations=self.schedule.kmeans_iterations)
@@ -181,12 +160,19 @@ class Trainer:
                 self._optimizer.state.pop(parameter, None)
         log.info("step %d: quantising from here on", self.step)
 
-    def code_usage(self) -> list[float]:
-        """Perplexity of each codebook."""
-        if not self.codec.quantising:
-            return []
+    @torch.no_grad()
+    def _settle_codes(self) -> None:
+        # from here on the encoder does not move: its average must not, either, or it would give other codes
+        for name, parameter in self.codec.stock.named_parameters():
+            if name.startswith("encoder."):
+                self.average[name].copy_(parameter)
+        log.info("step %d: codes are final from here on", self.step)
+
+    def notes(self) -> Row:
+        """The rate of the next step, and the mean and least perplexity of the codebooks (0 before there are any)."""
         usage = torch.cat([self.codec.first.usage, self.codec.rest.usage])
-        return [perplexity(row) for row in usage]
+        used = [perplexity(row) for row in usage] if self.codec.quantising else [0.0]
+        return {"lr": self.learning_rate(), "used_codes": sum(used) / len(used), "least_used": min(used)}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on. Batches are functions of the step's number."""
@@ -211,81 +197,3 @@ class Trainer:
         if self.device.name.startswith("cuda") and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def save(trainer: Trainer, folder: Path) -> None:
-    """Write the checkpoint: whole, or not at all."""
-    with publish(folder / STATE_FILE) as draft:
-        torch.save(trainer.state(), draft)
-
-
-def resume(trainer: Trainer, folder: Path) -> bool:
-    """Go on from the checkpoint in `folder`, if there is one; lines that the log is ahead by are dropped."""
-    path = folder / STATE_FILE
-    if not path.is_file():
-        return False
-    trainer.restore(torch.load(path, map_location=trainer.device.name, weights_only=True))
-    kept = [line for line in read_log(folder / LOG_FILE) if line.step <= trainer.step]
-    (folder / LOG_FILE).unlink(missing_ok=True)
-    _append(folder / LOG_FILE, kept)
-    return True
-
-
-def read_log(path: Path) -> list[Line]:
-    """The lines of training.csv; a last line that was cut off is left out."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if all(row.get(f.name) for f in fields(Line))]
-    return [Line(int(row["step"]), *(float(row[f.name]) for f in fields(Line)[1:])) for row in rows]
-
-
-def _append(path: Path, lines: Sequence[Line]) -> None:
-    new = not path.is_file()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Line)])
-        if new:
-            writer.writeheader()
-        for line in lines:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(line).items()})
-
-
-def fit(trainer: Trainer, folder: Path, *, report: Callable[[Line], None]) -> None:
-    """Train to the schedule's last step; save now and then, at the end and when asked to stop (SIGTERM, SIGINT)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stopping: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        _fit(trainer, folder, report, stopping)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if stopping:
-        log.info("stopped at step %d; the same command goes on", trainer.step)
-        os.kill(os.getpid(), stopping[0]) if stopping[0] == signal.SIGTERM else None
-
-
-def _fit(trainer: Trainer, folder: Path, report: Callable[[Line], None], stopping: Sequence[int]) -> None:
-    saved, sums, count = time.monotonic(), dict[str, float](), 0
-    while trainer.step < trainer.schedule.steps and not stopping:
-        for name, value in trainer.take_step().items():
-            sums[name] = sums.get(name, 0.0) + value
-        count += 1
-        if trainer.step % trainer.schedule.log_every == 0:
-            means = {name: value / count for name, value in sums.items()}
-            usage = trainer.code_usage() or [0.0]
-            line = Line(
-                step=trainer.step,
-                hours=trainer.seconds / 3_600,
-                lr=learning_rate(trainer.step - 1, trainer.schedule),
-                used_codes=sum(usage) / len(usage),
-                least_used=min(usage),
-                **means,
-            )
-            _append(folder / LOG_FILE, [line])
-            report(line)
-            sums, count = {}, 0
-        if time.monotonic() - saved > trainer.schedule.save_minutes * 60:
-            save(trainer, folder)
-            saved = time.monotonic()
-    save(trainer, folder)

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from pipelines.pretrain.codec import layers
-from pipelines.pretrain.codec.checkpoint import export, read_state
+from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.codec.data import Crops
 from pipelines.pretrain.codec.loss import Envelope, Spectra
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, perplexity
 from pipelines.pretrain.codec.quantize import Codebooks
-from pipelines.pretrain.codec.train import Crop, Device, Line, Schedule, Trainer, fit, learning_rate, read_log, resume
+from pipelines.pretrain.codec.train import Crop, Phase, Schedule, Trainer
 from pipelines.pretrain.corpus import Clip, Shard
+from pipelines.pretrain.device import Device
+from pipelines.pretrain.run import Row, fit, read_log, read_state, resume, save
 from tests.sounds import speechlike
 from voice.audio import FRAME_SAMPLES, to_pcm16
 from voice.codec import Codec
@@ -25,11 +27,15 @@ SHAPE = Shape(
     decoder_latent=16, decoder_hidden=16, decoder_layers=1, decoder_window=4, decoder_dim=32,
     upsampling_ratios=[2, 1, 2], upsample_rates=[4, 5, 8, 3], heads=2,
 )  # fmt: skip
+FEATURES = Phase(steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, crops=[Crop(count=3, frames=4)])
+SOUND = Phase(
+    steps=4, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2,
+    crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)],
+)  # fmt: skip
 SCHEDULE = Schedule(
-    steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, weight_decay=0.0, clip_norm=1.0,
-    average_decay=0.9, autoencoder_steps=3, silent_steps=1, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03,
-    envelope=1.0, convergence=0.5, silent_crops=[Crop(count=3, frames=4)],
-    crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)], save_minutes=60.0, log_every=2, seed=0,
+    features=FEATURES, sound=SOUND, weight_decay=0.0, clip_norm=1.0, average_decay=0.9, autoencoder_steps=3,
+    kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, convergence=0.5, save_minutes=60.0,
+    log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -84,61 +90,91 @@ def test_the_gradient_of_the_snake_is_the_derivative_of_the_stock_one():
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_a_few_steps_lower_the_loss(crops):
-    training = trainer(crops, replace(SCHEDULE, steps=40, silent_steps=0, autoencoder_steps=100))
-    losses = [training.take_step()["loss"] for _ in range(30)]
-    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+def run_steps(training: Trainer, count: int) -> list[Row]:
+    return [training.take_step() for _ in range(count)]
 
 
-def test_quantised_it_learns_on_and_all_parts_move(crops):
+def weights(training: Trainer) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in training.codec.stock.named_parameters()}
+
+
+def moved_since(training: Trainer, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, p in training.codec.stock.named_parameters() if not torch.equal(p, before[name])}
+
+
+def test_features_learn_while_the_waveform_blocks_wait(crops):
+    training = trainer(crops, replace(SCHEDULE, features=replace(FEATURES, steps=200), autoencoder_steps=100))
+    before = weights(training)
+    losses = [line["envelope"] for line in run_steps(training, 60)]
+    still = {name for name in before.keys() - moved_since(training, before) if "quantizer" not in name}
+    assert still == {n for n in before if n.startswith("decoder.decoder.")}
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_quantised_it_learns_on_and_so_do_the_codebooks(crops):
     training = trainer(crops)
-    for _ in range(4):
-        training.take_step()
-    before = {name: p.detach().clone() for name, p in training.codec.stock.named_parameters()}
-    books = training.codec.rest.vectors.clone()
+    run_steps(training, 4)
+    before, books = weights(training), training.codec.rest.vectors.clone()
     training.take_step()
-    moved = {name for name, p in training.codec.stock.named_parameters() if not torch.equal(p, before[name])}
-    still = {name for name in before.keys() - moved if "quantizer" not in name}
-    assert not still
+    moved = moved_since(training, before)
     assert "decoder.quantizer.rvq_rest.output_proj.weight" in moved
     assert "encoder.quantizer.acoustic_residual_vector_quantizer.input_proj.weight" in moved
     assert not torch.equal(training.codec.rest.vectors, books)
-    assert training.code_usage()
+    assert training.notes()["least_used"] > 0
+
+
+def test_sound_is_learnt_without_touching_a_code(crops):
+    training = trainer(crops, replace(SCHEDULE, sound=replace(SOUND, steps=60)))
+    run_steps(training, FEATURES.steps)
+    before, books = weights(training), training.codec.rest.vectors.clone()
+    losses = [line["mel"] for line in run_steps(training, 40)]
+    decoder = {name for name in before if name.startswith("decoder.") and "quantizer" not in name}
+    assert decoder <= moved_since(training, before) <= {name for name in before if name.startswith("decoder.")}
+    assert torch.equal(training.codec.rest.vectors, books)
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    for name, parameter in training.codec.stock.named_parameters():
+        if name.startswith("encoder."):
+            assert torch.equal(training.average[name], parameter)  # the average that is exported gives the same codes
+
+
+def test_features_too_short_for_codebooks_are_refused(crops):
+    with pytest.raises(InputError, match="autoencoder_steps"):
+        trainer(crops, replace(SCHEDULE, autoencoder_steps=6))
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(crops, tmp_path):
     whole = trainer(crops)
-    fit(whole, tmp_path / "whole", report=lambda line: None)
-    for stop in (2, 5):  # before and after the codebooks begin
-        first = trainer(crops, replace(SCHEDULE, steps=stop, decay_steps=0))  # the plateau, as in the whole run
-        fit(first, tmp_path / str(stop), report=lambda line: None)
+    fit(whole, tmp_path / "whole", SCHEDULE)
+    for stop in (2, 4, 8):  # before and after the codebooks begin, and with sound
+        first = trainer(crops)
+        run_steps(first, stop)
+        save(first, tmp_path / str(stop))
         torch.manual_seed(99)
         second = Trainer(codec_of_seed(7), crops, SCHEDULE, CPU)
-        assert resume(second, tmp_path / str(stop))
-        fit(second, tmp_path / str(stop), report=lambda line: None)
+        assert resume(second, tmp_path / str(stop), device="cpu")
+        fit(second, tmp_path / str(stop), SCHEDULE)
         one, other = whole.state(), second.state()
         for key in ("codec", "average"):
             for name, tensor in one[key].items():
                 assert torch.equal(tensor, other[key][name]), (stop, name)
-        # means since the line before: the first one after a stop may have fewer steps in it
         logs = [read_log(tmp_path / name / "training.csv") for name in ("whole", str(stop))]
-        assert [line.step for line in logs[0]] == [line.step for line in logs[1]]
-        assert logs[0][-1].loss == logs[1][-1].loss
+        assert logs[0][-1]["loss"] == logs[1][-1]["loss"]
 
 
 def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crops, tmp_path):
-    training = trainer(crops, replace(SCHEDULE, steps=4))
-    fit(training, tmp_path, report=lambda line: None)
+    training = trainer(crops)
+    training.steps = 4
+    fit(training, tmp_path, SCHEDULE)
     with (tmp_path / "training.csv").open("a") as file:
         file.write("6" + ",0.1" * 10 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
-    assert resume(trainer(crops), tmp_path)
-    assert [line.step for line in read_log(tmp_path / "training.csv")] == [2, 4]
+    assert resume(trainer(crops), tmp_path, device="cpu")
+    assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
 
 
 def test_what_is_exported_loads_in_stock_qwen_tts_and_gives_the_codes_of_training(crops, tmp_path):
     training = trainer(crops)
-    fit(training, tmp_path, report=lambda line: None)
-    state = read_state(tmp_path)
+    fit(training, tmp_path, SCHEDULE)
+    state = read_state(tmp_path, command="x")
     export(state, tmp_path / "checkpoint" / "speech_tokenizer", dtype=torch.float32)
     stock = Codec(tmp_path / "checkpoint", device="cpu")
     assert stock.encode([speechlike(7.5 * FRAME_SAMPLES / 24_000)])[0].shape == (8, SHAPE.codebooks)
@@ -154,9 +190,11 @@ def test_what_is_exported_loads_in_stock_qwen_tts_and_gives_the_codes_of_trainin
 
 
 def test_an_autoencoder_is_not_exported(crops, tmp_path):
-    fit(trainer(crops, replace(SCHEDULE, steps=2)), tmp_path, report=lambda line: None)
+    training = trainer(crops)
+    run_steps(training, 2)
+    save(training, tmp_path)
     with pytest.raises(InputError, match="still an autoencoder"):
-        export(read_state(tmp_path), tmp_path / "speech_tokenizer")
+        export(read_state(tmp_path, command="x"), tmp_path / "speech_tokenizer")
 
 
 def test_rates_that_do_not_make_a_frame_are_refused():
@@ -202,17 +240,6 @@ def test_loss_is_zero_for_the_same_sound_and_blind_to_its_sign():
     assert Spectra()(0.5 * audio, audio).mel > 0.3  # half the amplitude: ln 2 where it is not silent
 
 
-def test_silent_steps_teach_all_but_the_waveform_blocks(crops):
-    training = trainer(crops, replace(SCHEDULE, steps=200, silent_steps=100, autoencoder_steps=100))
-    before = {name: p.detach().clone() for name, p in training.codec.stock.named_parameters()}
-    losses = [training.take_step()["envelope"] for _ in range(60)]
-    still = {name for name, p in training.codec.stock.named_parameters() if torch.equal(p, before[name])}
-    assert {name for name in still if "quantizer" not in name} == {
-        n for n in before if n.startswith("decoder.decoder.")
-    }
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-
-
 def test_an_envelope_of_a_frame_lies_where_its_sound_is():
     envelope = Envelope(240)
     audio = torch.zeros(1, 24_000)
@@ -228,16 +255,24 @@ def test_a_batch_depends_on_its_number_alone(crops):
     assert not torch.equal(one, crops.draw(6, count=3, frames=4))
 
 
-def test_rate_warms_up_twice_stays_and_falls():
-    schedule = replace(SCHEDULE, steps=100, silent_steps=40, warmup_steps=10, decay_steps=20)
-    rates = [learning_rate(step, schedule) / schedule.lr for step in (0, 9, 40, 50, 79, 90, 100)]
-    assert rates == pytest.approx([0.1, 1.0, 0.1, 1.0, 1.0, 0.55, 0.1])
+def test_rate_warms_up_stays_and_falls():
+    phase = replace(FEATURES, steps=60, warmup_steps=10, decay_steps=20)
+    rates = [phase.learning_rate(step) / phase.lr for step in (0, 9, 39, 50, 60)]
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.55, 0.1])
+
+
+def test_each_phase_has_its_rate(crops):
+    training = trainer(crops, replace(SCHEDULE, sound=replace(SOUND, lr=1e-4, warmup_steps=2)))
+    run_steps(training, FEATURES.steps)
+    assert training.learning_rate() == pytest.approx(0.5e-4)
 
 
 def test_perplexity_counts_codes_in_use():
     assert perplexity(torch.tensor([1.0, 1.0, 1.0, 0.0])) == pytest.approx(3.0, rel=1e-3)
 
 
-def test_lines_of_the_log_come_back(tmp_path):
-    assert read_log(tmp_path / "none.csv") == []
-    assert Line.__slots__[0] == "step"
+def test_larger_batches_learn_from_as_much_in_fewer_steps():
+    larger = SCHEDULE.with_larger_batches(2)
+    assert (larger.features.steps, larger.features.decay_steps, larger.sound.steps) == (3, 1, 2)
+    assert larger.average_decay == pytest.approx(SCHEDULE.average_decay**2)
+    assert larger.autoencoder_steps == 2

@@ -29,7 +29,7 @@ needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="apt
 
 SMALL = Corpus(
     out="", hours=1e-6, speakers=6, held_out_speakers=3, held_out_clips=6, recordings=None, recordings_name="",
-    recordings_held_out=0.1, processes=1, seed=0,
+    recordings_held_out=0.1, recordings_rates=[], processes=1, seed=0,
 )  # fmt: skip
 
 
@@ -116,13 +116,18 @@ def test_all_takes_of_a_recorded_sentence_go_to_one_side(tmp_path):
             write_wav(source / "wavs" / f"{sentence}_{take}.wav", speechlike(0.3))
             lines.append(f"{sentence}_{take}|Sentence number {'abcdefghij'[sentence]}{'.' * take}\n")
     (source / "metadata.csv").write_text("".join(lines))
-    add_recordings(tmp_path, source, name="me", held_out_share=0.3)
+    add_recordings(tmp_path, source, name="me", held_out_share=0.3, rates=[1.25])
     train, held_out = (
         {same_text_key(clip.text) for shard in read_side(tmp_path, side) for clip in shard.clips}
         for side in ("me_train", "me_eval")
     )
     assert (len(train), len(held_out)) == (7, 3)
     assert not train & held_out
+    own, faster = read_side(tmp_path, "me_train")
+    assert {clip.speaker for clip in own.clips} == {"me"}
+    assert {clip.speaker for clip in faster.clips} == {"me-1.25"}
+    assert [clip.text for clip in own.clips] == [clip.text for clip in faster.clips]
+    assert own.clips[0].samples == pytest.approx(1.25 * faster.clips[0].samples, rel=1e-3)
 
 
 def test_shards_come_back_as_they_were_written(tmp_path):

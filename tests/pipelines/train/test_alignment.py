@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from pipelines.train import loss
 from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.loss import Objective
-from pipelines.train.prompt import Vocabulary, assistant_ids
+from voice.prompt import Vocabulary, assistant_ids
 from voice.tts import Layout
 
 TEXTS = ["A short one.", "This sentence is a good deal longer than the other, so that the batch must be padded."]

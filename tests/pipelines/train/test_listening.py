@@ -167,7 +167,7 @@ def test_the_exported_weights_are_those_of_the_best_checkpoint(
     kept = {}
 
     def hear(self: Ears, step: int) -> Heard:
-        talker = self._tts._model.model.talker
+        talker = self._prepared.tts.model.talker
         kept[step] = talker.codec_head.weight.detach().clone()
         return heard(step, sims[step])
 

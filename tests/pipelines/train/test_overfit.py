@@ -11,10 +11,10 @@ from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.export import export
 from pipelines.train.lora import add_adapters, merge_adapters
 from pipelines.train.loss import Objective
-from pipelines.train.prompt import Vocabulary, assistant_ids
 from pipelines.train.settings import Lora
 from pipelines.train.speakers import add_speaker
 from voice import checkpoint
+from voice.prompt import Vocabulary, assistant_ids
 from voice.tts import Layout
 
 TEXTS = ["One.", "Two words.", "Three more words.", "This is the fourth and longest of them."]

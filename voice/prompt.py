@@ -5,7 +5,14 @@
     codec     - - -  tags             embedding  PAD      PAD ... PAD      BOS      codes, all books summed
 
 That is `Layout.WHOLE`. In `Layout.INTERLEAVED` the first text id stands on BOS and frame t carries text id t + 1,
-then eos, then padding. Read off qwen-tts 0.1.1, `Qwen3TTSForConditionalGeneration.generate`.
+then eos, then padding. An instruction's ids stand before the role's, with nothing beside them. A voice without a
+speaker (voice_design) has no SPEAKER. A reference in the prompt puts its words before the text's, and its frames behind
+BOS:
+
+    WHOLE          ... PAD | words text eos on PAD | BOS frames beside padding
+    INTERLEAVED    ... PAD | words text eos beside BOS frames, what is left over beside the frames to come
+
+Read off qwen-tts 0.1.1, `Qwen3TTSForConditionalGeneration.generate`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +25,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from voice.errors import InputError
-from voice.tts import Layout
+from voice.request import Layout
 
 NOTHING = -1  # codec channel: no row of the embedding table stands here
 
@@ -88,6 +95,72 @@ def assistant_ids(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
     """Tokenise a text in the template of qwen-tts: (the role's three ids, the text's ids)."""
     ids = tokenizer(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
     return ids[:3], ids[3:-5]  # the template's tail is five ids; `generate` slices the same way
+
+
+def reference_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokenise the words of a reference clip."""
+    return tokenizer(f"<|im_start|>assistant\n{text}<|im_end|>\n")["input_ids"][3:-2]
+
+
+def instruction_ids(tokenizer: Any, instruct: str) -> list[int]:
+    """Tokenise an instruction with its template, all of which is read."""
+    return tokenizer(f"<|im_start|>user\n{instruct}<|im_end|>\n")["input_ids"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """All that stands before the first frame to be spoken, and the text that stands beside the frames."""
+
+    text: Int64[Tensor, " length"]
+    codec: Int64[Tensor, " length"]  # as in Prompt; a speaker that has a row stands here
+    speaker_at: int | None  # where a speaker's embedding goes
+    frames_at: int  # where the reference's frames begin; the length without one
+    beside: list[int]  # text ids beside the frames to come; then padding
+    shared: int  # positions that any text of the same voice, language, instruction and layout begins with
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a request's text is spoken in: everything else that the prompt holds."""
+
+    language: str | None  # the model's name of it, or None for the `auto` prefix
+    layout: Layout
+    instruction: Sequence[int] = ()
+    speaker: int | None = None  # its row
+    has_embedding: bool = False  # its embedding goes into the SPEAKER slot instead
+    words: Sequence[int] = ()  # of the reference in the prompt
+    frames: int = 0  # of the reference in the prompt
+
+
+def build_opening(role: Sequence[int], text: Sequence[int], situation: Situation, vocabulary: Vocabulary) -> Opening:
+    """Lay out a request. Raises InputError for a text without tokens and a language that the checkpoint lacks."""
+    if not text:
+        raise InputError("the text has no tokens. Send the words to speak.")
+    s, ends, begins = situation, [*situation.words, *text, vocabulary.tts_eos], [*situation.instruction, *role]
+    prefix: tuple[Slot, ...] = AUTO_PREFIX if s.language is None else TAGGED_PREFIX
+    if s.speaker is None and not s.has_embedding:
+        prefix = tuple(slot for slot in prefix if slot is not Slot.SPEAKER)
+    rows = [
+        s.speaker if slot is Slot.SPEAKER and s.speaker is not None else _row(slot, s.language, vocabulary)
+        for slot in prefix
+    ]
+    speaker_at = len(begins) + prefix.index(Slot.SPEAKER) if s.has_embedding else None
+    texts = [*begins, *[vocabulary.tts_pad] * (len(prefix) - 1), vocabulary.tts_bos]
+    codec = [NOTHING] * len(begins) + rows
+    shared, pad = len(texts), vocabulary.rows[Slot.PAD]
+    spoken = [vocabulary.rows[Slot.BOS]] + [NOTHING] * s.frames
+    if s.layout is Layout.WHOLE:
+        shared += len(s.words)
+        texts += ends + [vocabulary.tts_pad] * len(spoken)
+        codec += [pad] * len(ends) + spoken
+        beside: list[int] = []
+    else:
+        shared += min(len(s.words), len(spoken))
+        texts += (ends + [vocabulary.tts_pad] * len(spoken))[: len(spoken)]
+        codec += spoken
+        beside = ends[len(spoken) :]
+    shared = min(shared, len(texts) - 1)  # the last position is always read anew: frame 0 is drawn from it
+    return Opening(torch.tensor(texts), torch.tensor(codec), speaker_at, len(texts) - s.frames, beside, shared)
 
 
 def build_prompt(

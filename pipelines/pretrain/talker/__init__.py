@@ -1,0 +1,1 @@
+"""Talker and code predictor of `nano`: the stock classes at small widths, many speakers, the trainer's objective."""

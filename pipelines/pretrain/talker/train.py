@@ -1,0 +1,159 @@
+"""The talker in training: the trainer's objective, helped at first to find the place in the text."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipelines.pretrain.device import Device
+from pipelines.pretrain.run import Log, Pace, Row
+from pipelines.pretrain.talker.data import UNKNOWN, Draws, Mixture, Taught
+from pipelines.train.loss import Losses, Objective
+from voice.bounds import within
+
+
+@dataclass(kw_only=True)
+class Schedule(Pace, Log):  # conf/talker.yaml
+    """How long, how fast and on what it learns."""
+
+    weight_decay: float = within(low=0)
+    clip_norm: float = within(above=0)
+    average_decay: float = within(low=0, high=1)
+    positions: int = within(low=1)  # of a step, padding included
+    candidates: int = within(low=1)  # of which those of about the same length become a batch
+    guidance: float = within(low=0)
+    guided_steps: int = within(low=1)
+    mixture: Mixture
+    seed: int
+
+    def with_larger_batches(self, factor: int) -> Self:
+        """As much to learn from in fewer steps; what remembers steps remembers as much speech."""
+        shorter = super().with_larger_batches(factor)
+        return replace(
+            shorter,
+            positions=self.positions * factor,
+            candidates=self.candidates * factor,
+            guided_steps=-(-self.guided_steps // factor),
+            average_decay=self.average_decay**factor,
+        )
+
+
+class GuidedObjective(nn.Module):
+    """The objective, and a layer that is asked which letter is being spoken.
+
+    To name it, attention has to find the place in the text. Left alone, a small model takes most of its training to
+    discover that there is one; the answers are rough (letters taken as equally long), and the question is dropped.
+    """
+
+    def __init__(self, talker: Any) -> None:
+        super().__init__()
+        self.objective = Objective(talker)
+        self.teller = nn.Linear(talker.config.hidden_size, talker.config.text_vocab_size)
+
+    def forward(self, taught: Taught) -> tuple[Losses, Tensor]:
+        """Losses, and the mean cross-entropy of the letter that is spoken in each frame."""
+        batch = taught.batch
+        hidden, embedded = self.objective.read(batch)
+        losses = self.objective.losses(batch, self.objective.predict(batch, hidden, embedded))
+        told = self.teller(hidden[batch.frames_at - 1])
+        return losses, F.cross_entropy(told.float(), taught.spoken, ignore_index=UNKNOWN)
+
+
+@torch.no_grad()
+def initialise(talker: Any) -> None:
+    """Weights that keep the power of what goes through; the library's N(0, 0.02) is for wide layers."""
+    depth = {
+        "model": talker.config.num_hidden_layers,
+        "code_predictor": talker.config.code_predictor_config.num_hidden_layers,
+    }
+    for name, module in talker.named_modules():
+        if isinstance(module, nn.Linear):
+            std = module.in_features**-0.5
+            if name.endswith(("o_proj", "down_proj")):  # they add to the residual stream
+                std *= (2 * depth[name.partition(".")[0]]) ** -0.5
+            if "head" in name:
+                std *= 0.5
+            nn.init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.05)
+
+
+class Trainer:
+    """A talker in training."""
+
+    def __init__(self, talker: Any, draws: Draws, schedule: Schedule, device: Device) -> None:
+        self.draws, self.schedule, self.device = draws, schedule, device
+        self.guided = GuidedObjective(talker).to(device.name)
+        self.talker = talker
+        self.step, self.seconds = 0, 0.0
+        named = dict(self.guided.named_parameters())
+        decays = {name: p.ndim > 1 and "embedding" not in name for name, p in named.items()}
+        groups = [
+            {"params": [p for n, p in named.items() if decays[n]], "weight_decay": schedule.weight_decay},
+            {"params": [p for n, p in named.items() if not decays[n]], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98), fused=True)
+        self.average = {name: p.detach().clone() for name, p in talker.named_parameters()}
+
+    @property
+    def steps(self) -> int:
+        """When it is done."""
+        return self.schedule.steps
+
+    def take_step(self) -> Row:
+        """Learn from one batch."""
+        schedule = self.schedule
+        for group in self._optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(self.step)
+        taught = self.draws.draw(self.step, positions=schedule.positions, candidates=schedule.candidates)
+        taught = Taught(taught.batch.to(self.device.name), taught.spoken.to(self.device.name))
+        self.guided.train()
+        with self.device.autocasting():
+            losses, place = self.guided(taught)
+        (losses.total + self.guidance() * place).backward()
+        norm = nn.utils.clip_grad_norm_(self.guided.parameters(), schedule.clip_norm)
+        if norm.isfinite():
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._follow_average()
+        self.step += 1
+        values = {"loss": losses.total, "talker": losses.talker, "predictor": losses.predictor, "place": place}
+        row = {name: float(value.detach()) for name, value in values.items()}
+        return {**row, "gradient_norm": float(norm), "frames": float(losses.targets)}
+
+    def guidance(self) -> float:
+        """The weight of the question which letter is spoken: a straight line down to nothing."""
+        return self.schedule.guidance * max(0.0, 1 - self.step / self.schedule.guided_steps)
+
+    @torch.no_grad()
+    def _follow_average(self) -> None:
+        decay = min(self.schedule.average_decay, (1 + self.step) / (10 + self.step))
+        parameters = dict(self.talker.named_parameters())
+        torch._foreach_lerp_(list(self.average.values()), [parameters[n] for n in self.average], 1 - decay)
+
+    def notes(self) -> Row:
+        """The rate of the next step."""
+        return {"lr": self.schedule.learning_rate(self.step)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on. Batches are functions of the step's number."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "guided": self.guided.state_dict(),
+            "average": self.average,
+            "optimizer": self._optimizer.state_dict(),
+            "mixture": asdict(self.schedule.mixture),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.guided.load_state_dict(state["guided"])
+        for name, tensor in state["average"].items():
+            self.average[name].copy_(tensor)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]

@@ -1,0 +1,106 @@
+"""The speaker encoder in training, on voices that differ by their formants alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.pretrain.corpus import Clip, Shard
+from pipelines.pretrain.run import fit, resume, save
+from pipelines.pretrain.speaker.data import Voices, disguise, log_mel
+from pipelines.pretrain.speaker.evaluate import equal_error_rate, judge, separation
+from pipelines.pretrain.speaker.train import Schedule, Shape, Trainer, contrast
+from tests.sounds import spoken_by
+from voice.audio import to_pcm16
+
+SHAPE = Shape(dimensions=16, channels=16, attention_channels=8, squeeze_channels=8, scale=4)
+SCHEDULE = Schedule(
+    steps=40, lr=5e-4, final_lr_share=0.1, warmup_steps=5, decay_steps=10, weight_decay=0.0, speakers=3,
+    seconds=[0.5, 0.8], undisguised_steps=60, clip_norm=5.0, sharpness=10.0, save_minutes=60.0, log_every=2, seed=0,
+)  # fmt: skip
+FORMANTS = {"a": (700.0, 1_200.0), "b": (400.0, 2_000.0), "c": (300.0, 900.0)}
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Voices:
+    clips, parts, start = [], [], 0
+    for speaker, formants in FORMANTS.items():
+        for number in range(4):
+            part = to_pcm16(spoken_by(formants, seed=number, seconds=1.0))
+            clips.append(Clip(f"{speaker}{number}", speaker, start, len(part), "x"))
+            parts.append(part)
+            start += len(part)
+    shard = Shard(Path(tmp_path_factory.mktemp("corpus")) / "train-0000", tuple(clips))
+    shard.write(np.concatenate(parts))
+    return Voices([shard], seed=0)
+
+
+def test_speakers_come_apart(voices):
+    training = Trainer(SHAPE, voices, SCHEDULE)
+    before = judge(training.encoder, voices, each=4)
+    for _ in range(SCHEDULE.steps):
+        training.take_step()
+    after = judge(training.encoder, voices, each=4)
+    assert after.same - after.different > before.same - before.different + 0.2
+    assert after.nearest_is_own > before.nearest_is_own
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(voices, tmp_path):
+    schedule = Schedule(**{**vars(SCHEDULE), "steps": 6})
+    whole, first = Trainer(SHAPE, voices, schedule), Trainer(SHAPE, voices, schedule)
+    fit(whole, tmp_path / "whole", schedule)
+    for _ in range(3):
+        first.take_step()
+    save(first, tmp_path / "cut")
+    second = Trainer(SHAPE, voices, Schedule(**{**vars(schedule), "seed": 5}))
+    second.schedule = schedule
+    assert resume(second, tmp_path / "cut", device="cpu")
+    fit(second, tmp_path / "cut", schedule)
+    for name, tensor in whole.state()["encoder"].items():
+        assert torch.equal(tensor, second.state()["encoder"][name]), name
+
+
+def test_crops_are_as_long_as_asked_and_a_function_of_their_number(voices):
+    audio = voices.draw(0, speakers=2, each=2, seconds=2.5)  # longer than any clip
+    assert audio.shape == (4, 60_000)
+    assert torch.equal(audio, voices.draw(0, speakers=2, each=2, seconds=2.5))
+    assert not torch.equal(audio, voices.draw(1, speakers=2, each=2, seconds=2.5))
+
+
+def test_spectra_are_those_of_the_stock_model(tiny):
+    waveform = spoken_by(FORMANTS["a"], seed=0)
+    stock = tiny.model.extract_speaker_embedding(waveform, 24_000)
+    ours = tiny.model.speaker_encoder(log_mel(torch.from_numpy(waveform)[None]))[0]
+    torch.testing.assert_close(ours, stock)
+
+
+def test_a_disguise_changes_level_and_tilt_but_not_the_order_of_time():
+    mel = torch.randn(6, 20, 128)
+    other = disguise(mel, strength=1.0, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(disguise(mel, strength=0.0, generator=torch.Generator()), mel)
+    quiet = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(mel, other, strict=True)]
+    assert min(quiet) > 0.5
+
+
+def test_a_partner_is_found_where_directions_are_the_same():
+    embeddings = torch.tensor([[1.0, 0.0], [3.0, 0.1], [0.0, 1.0], [0.1, 0.2]])
+    loss, found = contrast(embeddings, sharpness=15.0)
+    other_loss, other_found = contrast(embeddings[[0, 2, 1, 3]], sharpness=15.0)
+    assert (found, other_found) == (1.0, 0.0)
+    assert loss < 0.1 < other_loss
+
+
+@pytest.mark.parametrize(
+    ("same", "different", "rate"),
+    [([0.9, 0.8], [0.1, 0.2], 0.0), ([0.1, 0.2], [0.9, 0.8], 1.0), ([0.9, 0.4], [0.5, 0.1], 0.5)],
+)
+def test_equal_error_rate(same, different, rate):
+    assert equal_error_rate(np.array(same), np.array(different)) == pytest.approx(rate)
+
+
+def test_separation_of_directions_is_blind_to_length():
+    embeddings = np.array([[1.0, 0.0], [9.0, 0.1], [0.0, 1.0], [0.1, 0.3]])
+    found = separation(embeddings, ["a", "a", "b", "b"])
+    assert found.nearest_is_own == 1.0
+    assert found.same > 0.9 > 0.4 > found.different

@@ -1,0 +1,157 @@
+"""From a corpus of three voices to a checkpoint: codes, the talker in training, what stock `qwen_tts` makes of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.pretrain import material, nano
+from pipelines.pretrain.codec.data import Crops
+from pipelines.pretrain.codec.train import Trainer as CodecTrainer
+from pipelines.pretrain.corpus import Clip, Shard
+from pipelines.pretrain.device import Device
+from pipelines.pretrain.material import Line, read_codes, speech_span
+from pipelines.pretrain.run import fit, resume, save
+from pipelines.pretrain.speaker.data import Voices
+from pipelines.pretrain.speaker.train import Shape as SpeakerShape
+from pipelines.pretrain.speaker.train import Trainer as SpeakerTrainer
+from pipelines.pretrain.talker.__main__ import begin
+from pipelines.pretrain.talker.data import UNKNOWN, Draws, Mixture, Source, spoken
+from pipelines.pretrain.talker.train import Schedule, Trainer
+from tests.pipelines.pretrain import test_codec, test_speaker
+from tests.sounds import silence, spoken_by
+from voice import checkpoint
+from voice.audio import FRAME_SAMPLES, to_pcm16
+from voice.fresh import StackShape, TalkerShape
+
+SHAPE = TalkerShape(
+    codebooks=3, codebook_size=16, text_hidden=24,
+    talker=StackShape(hidden=32, intermediate=48, layers=2, heads=2, kv_heads=1, head_dim=16),
+    predictor=StackShape(hidden=24, intermediate=32, layers=1, heads=2, kv_heads=1, head_dim=8),
+)  # fmt: skip
+MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, predictor=0.5)
+SCHEDULE = Schedule(
+    steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
+    average_decay=0.9, positions=200, candidates=6, guidance=0.3, guided_steps=6, mixture=MIXTURE, save_minutes=60.0,
+    log_every=2, seed=0,
+)  # fmt: skip
+CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
+TEXTS = ("One.", "And two.", "Three of them.", "Four.")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, a codec and a speaker encoder, all hardly trained, and the material that they make."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    clips, parts, start = [], [], 0
+    for speaker, formants in test_speaker.FORMANTS.items():
+        for number, text in enumerate(TEXTS):
+            speech = spoken_by(formants, seed=number, seconds=0.5 + 0.2 * number)
+            part = to_pcm16(np.concatenate([silence(0.1), speech]))
+            clips.append(Clip(f"{speaker}{number}", speaker, start, len(part), text))
+            parts.append(part)
+            start += len(part)
+    shard = Shard(folder / "corpus" / "train-0000", tuple(clips))
+    shard.folder.parent.mkdir()
+    shard.write(np.concatenate(parts))
+    codec = CodecTrainer(
+        test_codec.codec_of_seed(), Crops([(1.0, [shard])], seed=0), test_codec.SCHEDULE, test_codec.CPU
+    )
+    fit(codec, folder / "codec", test_codec.SCHEDULE)
+    speaker_shape = SpeakerShape(
+        dimensions=SHAPE.talker.hidden, channels=16, attention_channels=8, squeeze_channels=8, scale=4
+    )
+    save(SpeakerTrainer(speaker_shape, Voices([shard], seed=0), test_speaker.SCHEDULE), folder / "speaker")
+    with_codes = material.Material(
+        corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"), sides=["train"],
+        out=str(folder / "material"), processes=1,
+    )  # fmt: skip
+    list(material.encode_corpus(with_codes))
+    return folder
+
+
+def trainer(work: Path, schedule: Schedule = SCHEDULE, *, seed: int = 0) -> Trainer:
+    talker, tokenizer, vocabulary = begin(SHAPE, seed=seed)
+    source = Source(read_codes(work / "material", ["train"]), tokenizer, language="english")
+    return Trainer(talker, Draws(source, None, vocabulary, schedule.mixture, seed=0), schedule, CPU)
+
+
+def test_material_keeps_every_clip_and_is_not_made_twice(work):
+    [codes] = read_codes(work / "material", ["train"])
+    assert [line.text for line in codes.lines] == 3 * list(TEXTS)
+    assert codes.codes.shape == (sum(line.frames for line in codes.lines), SHAPE.codebooks)
+    assert codes.speakers.shape == (12, SHAPE.talker.hidden)
+    # an embedding's numbers are as large as those of the rows beside it
+    assert 0.02 < np.sqrt(np.square(codes.speakers).mean()) < 0.5
+
+
+def test_it_learns_with_every_kind_of_example(work):
+    training = trainer(work, replace(SCHEDULE, steps=100, decay_steps=10, guided_steps=80))
+    rows = [training.take_step() for _ in range(60)]
+    for name in ("talker", "predictor", "place"):
+        assert np.mean([r[name] for r in rows[-8:]]) < 0.9 * np.mean([r[name] for r in rows[:8]]), name
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(work, tmp_path):
+    whole, first, second = trainer(work), trainer(work), trainer(work, seed=7)
+    fit(whole, tmp_path / "whole", SCHEDULE)
+    for _ in range(3):
+        first.take_step()
+    save(first, tmp_path / "cut")
+    assert resume(second, tmp_path / "cut", device="cpu")
+    fit(second, tmp_path / "cut", SCHEDULE)
+    for name, tensor in whole.state()["guided"].items():
+        assert torch.equal(tensor, second.state()["guided"][name]), name
+
+
+def test_guidance_ends(work):
+    training = trainer(work)
+    assert training.guidance() == SCHEDULE.guidance
+    training.step = SCHEDULE.guided_steps
+    assert training.guidance() == 0.0
+
+
+def test_what_is_put_together_speaks_and_clones_through_stock_qwen_tts(work, tmp_path):
+    training = trainer(work)
+    fit(training, tmp_path / "talker", SCHEDULE)
+    config = nano.Nano(
+        shape=SHAPE, codec=str(work / "codec"), speaker=str(work / "speaker"), talker=str(tmp_path / "talker"), out=""
+    )
+    nano.assemble(config, tmp_path / "nano")
+    model = checkpoint.load(tmp_path / "nano", device="cpu", dtype=torch.float32)
+    reference = spoken_by(test_speaker.FORMANTS["a"], seed=0, seconds=1.0)
+    embedding = model.model.extract_speaker_embedding(reference, 24_000)
+    assert embedding.shape == (SHAPE.talker.hidden,)
+    waveforms, rate = model.generate_voice_clone(
+        "Two.", language="english", ref_audio=(reference, 24_000), ref_text="One.", max_new_tokens=6
+    )
+    assert rate == 24_000
+    assert len(waveforms[0]) % FRAME_SAMPLES == 0
+
+
+def test_letters_are_spoken_one_after_another_between_the_silences():
+    line = Line("a", "s", 0, frames=10, first=2, last=8, text="abc")
+    assert spoken(line, [5, 6, 7]).tolist() == [UNKNOWN, UNKNOWN, 5, 5, 6, 6, 7, 7, UNKNOWN, UNKNOWN]
+
+
+def test_speech_lies_between_silences():
+    speech = spoken_by((700.0, 1_200.0), seed=0, seconds=0.8)
+    waveform = np.concatenate([silence(0.4), speech, silence(0.4)])
+    assert speech_span(waveform) == (5, 15)
+    assert speech_span(silence(0.4)) == (0, 5)
+
+
+def test_a_clips_own_embedding_never_tells_what_it_says(work):
+    _, tokenizer, _ = begin(SHAPE, seed=0)
+    source = Source(read_codes(work / "material", ["train"]), tokenizer, language="english")
+    rng = np.random.default_rng(0)
+    for clip in source.clips:
+        others = [source.another(clip, rng) for _ in range(5)]
+        assert all(o is not clip and o.line.speaker == clip.line.speaker for o in others)
+
+
+def test_larger_batches_learn_from_as_much_in_fewer_steps():
+    larger = SCHEDULE.with_larger_batches(4)
+    assert (larger.steps, larger.positions, larger.candidates, larger.guided_steps) == (2, 800, 24, 2)

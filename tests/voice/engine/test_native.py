@@ -1,0 +1,112 @@
+"""The CPU's own kernels compute what PyTorch computes, for any precision, and no row touches another."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.voice.engine.checkpoints import core_of, speak_all
+from voice.engine import native
+from voice.engine.core import Core
+from voice.engine.linear import Dense, Int8
+from voice.engine.native import NativeMatrix
+from voice.engine.voices import Voice
+from voice.request import Request
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+
+MAKERS = {
+    "float32": partial(Dense, dtype=torch.float32),
+    "bfloat16": partial(Dense, dtype=torch.bfloat16),
+    "int8": Int8,
+}
+
+
+def linear(outputs: int, inputs: int, *, bias: bool) -> nn.Linear:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(inputs, outputs, bias=bias)
+
+
+@pytest.mark.parametrize("precision", MAKERS)
+@pytest.mark.parametrize("inputs", [48, 64, 200])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_matrix_is_its_own_product(precision: str, inputs: int, bias: bool):
+    made = MAKERS[precision]([linear(37, inputs, bias=bias)])
+    x = torch.randn(7, inputs, generator=torch.Generator().manual_seed(1))
+    weight = made.weight.float() * made.scale[:, None] if isinstance(made, Int8) else made.weight.float()
+    expected = x @ weight.T + (0 if made.bias is None else made.bias.float())
+    with torch.no_grad():
+        torch.testing.assert_close(NativeMatrix(made)(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", MAKERS)
+def test_what_stands_in_other_rows_changes_no_bit(precision: str):
+    product = NativeMatrix(MAKERS[precision]([linear(33, 130, bias=False)]))
+    x = torch.randn(9, 130, generator=torch.Generator().manual_seed(2))
+    together = product(x)
+    for row in range(9):
+        assert torch.equal(product(x[row : row + 1])[0], together[row])
+
+
+def test_int8_is_close_to_the_matrix_it_was():
+    original = linear(64, 256, bias=False)
+    made = Int8([original])
+    with torch.no_grad():
+        error = (made.weight * made.scale[:, None] - original.weight).abs().amax(1)
+    assert (error <= made.scale / 2 * 1.001).all()
+
+
+def without_kernels(tts: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Core:
+    with monkeypatch.context() as context:
+        context.setattr("voice.engine.talker.can_run", lambda stack: False)
+        context.setattr("voice.engine.predictor.can_run", lambda stack: False)
+        return core_of(tts, **options)
+
+
+def logits_of(core: Core, codes: Tensor, voice: Voice) -> Tensor:
+    """The talker's logits before each of some given frames, in slot 1."""
+    utterance = core.lay_out(Request("A few words.", "me"), voice, budget=30)
+    core.begin(1, utterance)
+    found = [core.frames.slots.logits[1].clone()]
+    for frame in codes:
+        core.frames.slots.codes[1] = frame
+        core.read([1])
+        found.append(core.frames.slots.logits[1].clone())
+    return torch.stack(found)
+
+
+def test_logits_with_and_without_kernels_agree(tiny_of_each_shape: Any, monkeypatch: pytest.MonkeyPatch):
+    tts = tiny_of_each_shape
+    voice = Voice("me", embedding=torch.randn(tts.model.config.talker_config.hidden_size))
+    codes = torch.randint(64, (20, 4))
+    plain = without_kernels(tts, monkeypatch, slots=2)
+    assert not plain.frames.talker.is_native
+    with_kernels = core_of(tts, slots=2)
+    assert with_kernels.frames.talker.is_native
+    torch.testing.assert_close(logits_of(with_kernels, codes, voice), logits_of(plain, codes, voice), atol=1e-4, rtol=0)
+
+
+def test_codes_without_kernels_depend_on_the_seed_alone_too(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    voice = Voice("me", embedding=torch.randn(64))
+    core = without_kernels(tiny, monkeypatch, slots=3)
+    said = [(Request("word " * n, "me", seed=n), voice) for n in (1, 2, 3)]
+    together = speak_all(core, said, budget=12)
+    for slot in range(3):
+        core.end(slot)
+    assert torch.equal(speak_all(core, said[:1], budget=12)[0], together[0])
+
+
+def test_attention_by_mask_is_attention_one_by_one(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    # what a CUDA graph runs, on the CPU: every slot over the whole cache
+    voice = Voice("me", embedding=torch.randn(64, generator=torch.Generator().manual_seed(0)))
+    core = without_kernels(tiny, monkeypatch, slots=3)
+    said = [(Request("word " * n, "me", seed=n), voice) for n in (1, 4)]
+    expected = speak_all(core, said, budget=10)
+    talker = core.frames.talker
+    monkeypatch.setattr(
+        talker, "attend_one_by_one", lambda lengths: talker.attend_by_mask(core.frames.slots.at, talker.positions)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(speak_all(core, said, budget=10), expected, strict=True))

@@ -1,0 +1,100 @@
+"""Drawing a code: the processors are the library's, in its order; one uniform number decides."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from tests.voice.engine.checkpoints import core_of
+from voice.engine.sampling import Settings, candidates, draw, uniforms, warp
+from voice.request import Sampling
+
+SAMPLINGS = [
+    Sampling(),
+    Sampling(temperature=0.3, top_k=7, repetition_penalty=1.4),
+    Sampling(temperature=1.7, top_k=0, top_p=0.6),
+    Sampling(top_k=300, top_p=0.9, repetition_penalty=1.0),
+    Sampling(top_p=0.01),
+]
+
+
+def settings_of(samplings: list[Sampling]) -> Settings:
+    settings = Settings.of(len(samplings), torch.device("cpu"))
+    for slot, sampling in enumerate(samplings):
+        settings.set(slot, sampling)
+    return settings
+
+
+def official(talker: Any, sampling: Sampling, said: Tensor, logits: Tensor) -> Tensor:
+    """The scores that `generate` draws from after the codes `said`."""
+    config, rows = talker.config, talker.config.vocab_size
+    asked = GenerationConfig(
+        do_sample=True, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p,
+        repetition_penalty=sampling.repetition_penalty, min_new_tokens=2, eos_token_id=config.codec_eos_token_id,
+        suppress_tokens=[i for i in range(rows - 1024, rows) if i != config.codec_eos_token_id],
+    )  # fmt: skip
+    talker._prepare_special_tokens(asked, device="cpu")
+    processors = talker._get_logits_processor(asked, input_ids_seq_length=0, device="cpu")
+    return processors(said[None], logits.clone()[None])[0]
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2, 9])
+def test_scores_of_codebook_0_are_those_of_generate(tiny: Any, frames: int):
+    talker = tiny.model.talker
+    core = core_of(tiny, slots=len(SAMPLINGS))
+    generator = torch.Generator().manual_seed(frames)
+    slots, rows = core.frames.slots, talker.config.vocab_size
+    slots.logits.copy_(3 * torch.randn(len(SAMPLINGS), rows, generator=generator))
+    slots.logits[:, talker.config.codec_eos_token_id] = 5.0
+    slots.frame.fill_(frames)
+    said = torch.randint(64, (frames,), generator=generator)
+    slots.said[:, said] = True
+    for slot, sampling in enumerate(SAMPLINGS):
+        slots.settings.set(slot, sampling)
+    values, codes = warp(core.frames.allowed(), slots.settings, width=None, nucleus=True)
+    scores = torch.full_like(slots.logits, -torch.inf).scatter(1, codes, values)
+    for slot, sampling in enumerate(SAMPLINGS):
+        expected = official(talker, sampling, said, slots.logits[slot])
+        torch.testing.assert_close(scores[slot], expected, atol=1e-6, rtol=0)
+        assert torch.isfinite(expected).sum() > 0
+
+
+def test_fewer_candidates_leave_the_same_scores():
+    logits = torch.randn(3, 2_048, generator=torch.Generator().manual_seed(0))
+    settings = settings_of([Sampling(), Sampling(top_k=3, top_p=0.5), Sampling(top_k=64)])
+    for narrow, wide in zip(
+        warp(logits, settings, width=64, nucleus=True), warp(logits, settings, width=None, nucleus=True), strict=True
+    ):
+        assert torch.equal(narrow, wide[:, :64])
+
+
+def test_draws_follow_the_distribution():
+    n = 20_000
+    logits = torch.tensor([1.0, 3.0, 2.0, -1.0, 2.5]).expand(n, -1)
+    one = Sampling(temperature=0.8, top_k=4)
+    settings = Settings(*(getattr(settings_of([one]), f).expand(n, 1) for f in Settings.__slots__))
+    uniform = (torch.arange(n) + 0.5) / n
+    codes = draw(logits, uniform, settings, width=candidates(one), nucleus=False)
+    expected = (logits[0] / 0.8).masked_fill(logits[0] < 0, -torch.inf).softmax(0)
+    torch.testing.assert_close(codes.bincount(minlength=5) / n, expected, atol=2 / n, rtol=0)
+
+
+def test_greedy_slots_take_the_likeliest_whatever_the_number():
+    logits = torch.randn(4, 100, generator=torch.Generator().manual_seed(1))
+    settings = settings_of([Sampling(do_sample=False)] * 4)
+    codes = draw(logits, torch.tensor([0.0, 0.3, 0.9, 0.999]), settings, width=64, nucleus=False)
+    assert torch.equal(codes, logits.argmax(1))
+
+
+def test_each_seed_has_numbers_of_its_own_and_a_longer_budget_only_adds_to_them():
+    short, long = uniforms(5, 10, 16), uniforms(5, 30, 16)
+    np.testing.assert_array_equal(short, long[:10])
+    assert not np.array_equal(short, uniforms(6, 10, 16))
+    assert long.min() >= 0 and long.max() < 1
+
+
+def test_only_unusual_sampling_looks_at_the_whole_vocabulary():
+    assert [candidates(s) for s in SAMPLINGS] == [64, 64, None, None, 64]

@@ -1,0 +1,161 @@
+"""Continuous batching: who enters and leaves when changes nobody's codes, and nobody holds up the others."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.voice.engine.checkpoints import core_of, speak_all
+from voice.engine.core import Core, Utterance
+from voice.engine.scheduler import Ending, Scheduler, Stream
+from voice.engine.voices import Voice
+from voice.request import Layout, Request, Sampling
+
+SLOTS = 3
+WAIT = 60  # seconds after which a thread that should have ended is taken for stuck
+
+
+@pytest.fixture(scope="module")
+def core(tiny: Any) -> Core:
+    return core_of(tiny, slots=SLOTS)
+
+
+@pytest.fixture(scope="module")
+def voice(tiny: Any) -> Voice:
+    width = tiny.model.config.talker_config.hidden_size
+    return Voice("me", embedding=torch.randn(width, generator=torch.Generator().manual_seed(0)))
+
+
+def utterance(core: Core, voice: Voice, number: int, *, budget: int = 12) -> Utterance:
+    """Unlike its neighbours in text, seed, layout, length and sampling."""
+    sampling = [Sampling(), Sampling(do_sample=False), Sampling(top_k=0, top_p=0.8)][number % 3]
+    request = Request("word " * (1 + number % 4), "me", seed=number, layout=list(Layout)[number % 2], sampling=sampling)
+    return core.lay_out(request, voice, budget=budget + 3 * number)
+
+
+def codes(said: Utterance) -> Any:
+    return torch.stack(said.codes).numpy()
+
+
+def alone(core: Core, voice: Voice, number: int, **options: Any) -> Any:
+    scheduler = Scheduler(core)
+    said = utterance(core, voice, number, **options)
+    audio = np.concatenate(list(scheduler.submit(said)))
+    return codes(said), audio
+
+
+def test_the_seed_alone_decides_codes_and_samples_whatever_shares_the_batch(core: Core, voice: Voice):
+    expected = [alone(core, voice, number) for number in range(8)]
+    scheduler = Scheduler(core)
+    said = [utterance(core, voice, number) for number in range(8)]  # more than slots: they enter as others leave
+    streams = [scheduler.submit(u, ahead=None) for u in said]
+    for stream, u, (same_codes, same_audio) in zip(streams, said, expected, strict=True):
+        audio = np.concatenate(list(stream))
+        np.testing.assert_array_equal(codes(u), same_codes)
+        np.testing.assert_array_equal(audio, same_audio)
+
+
+def test_a_stream_that_comes_later_enters_while_the_others_speak(core: Core, voice: Voice):
+    scheduler = Scheduler(core)
+    first = iter(scheduler.submit(utterance(core, voice, 1, budget=200), ahead=1))
+    next(first)
+    second = scheduler.submit(utterance(core, voice, 2, budget=4))
+    assert len(np.concatenate(list(second))) > 0  # to its end, while the first is kept waiting by its listener
+    first.close()
+
+
+def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core, voice: Voice):
+    scheduler = Scheduler(core)
+    held = [scheduler.submit(utterance(core, voice, n, budget=60), ahead=1) for n in range(SLOTS)]
+    heard = list(scheduler.submit(utterance(core, voice, 5)))
+    assert heard
+    for number, stream in enumerate(held):  # and theirs goes on where it was
+        np.concatenate(list(stream))
+        expected, _ = alone(core, voice, number, budget=60)
+        np.testing.assert_array_equal(codes(stream.utterance), expected)
+
+
+def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, voice: Voice):
+    scheduler = Scheduler(core)
+    stream = scheduler.submit(utterance(core, voice, 0, budget=300), ramp=(1,), ahead=2)
+    chunks = iter(stream)
+    next(chunks)
+    chunks.close()
+    drained = threading.Event()
+
+    def wait_for_end() -> None:
+        list(stream)
+        drained.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    assert drained.wait(WAIT)
+    assert stream.ending is Ending.CANCELLED
+    assert len(stream.utterance.codes) <= 1 + 2 + 1  # heard, ahead, and the frame in which it was cancelled
+    assert list(scheduler.submit(utterance(core, voice, 1)))
+
+
+def test_chunks_grow_from_one_frame(core: Core, voice: Voice):
+    sizes = [len(chunk) // 1_920 for chunk in Scheduler(core).submit(utterance(core, voice, 0, budget=31))]
+    assert sizes == [1, 2, 4, 8, 12, 4]
+
+
+def test_how_an_utterance_ended_is_told(core: Core, voice: Voice):
+    stream = Scheduler(core).submit(utterance(core, voice, 0))
+    list(stream)
+    assert stream.ending is Ending.BUDGET
+
+
+def test_a_failure_in_one_prompt_is_raised_to_its_listener_alone(
+    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    scheduler, begin = Scheduler(core), core.begin
+    bad = utterance(core, voice, 1)
+
+    def fail(slot: int, said: Utterance) -> None:
+        if said is bad:
+            raise RuntimeError("broken")
+        begin(slot, said)
+
+    monkeypatch.setattr(core, "begin", fail)
+    good_stream, bad_stream = scheduler.submit(utterance(core, voice, 0)), scheduler.submit(bad)
+    with pytest.raises(RuntimeError, match="broken"):
+        list(bad_stream)
+    assert list(good_stream)
+
+
+def test_a_failure_of_the_device_reaches_every_listener_and_the_engine_lives(
+    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    scheduler = Scheduler(core)
+    with monkeypatch.context() as broken:
+
+        def fail(moving: Any) -> None:
+            raise RuntimeError("device lost")
+
+        broken.setattr(core, "draw", fail)
+        for number in range(2):
+            with pytest.raises(RuntimeError, match="device lost"):
+                list(scheduler.submit(utterance(core, voice, number)))
+    assert list(scheduler.submit(utterance(core, voice, 0)))
+
+
+def test_the_batch_is_what_each_would_be_in_a_core_of_its_own_size(core: Core, voice: Voice):
+    requests = [(Request("Hello.", "me", seed=n), voice) for n in range(SLOTS)]
+    together = speak_all(core, requests, budget=9)
+    for slot in range(SLOTS):
+        core.end(slot)
+    [one] = speak_all(core, requests[:1], budget=9)
+    core.end(0)
+    assert torch.equal(together[0], one)
+
+
+def test_threads_end_when_there_is_nothing_left_to_say(core: Core, voice: Voice):
+    scheduler = Scheduler(core)
+    stream: Stream = scheduler.submit(utterance(core, voice, 0))
+    thread = scheduler._thread
+    list(stream)
+    assert thread is not None
+    thread.join(WAIT)
+    assert not thread.is_alive()

@@ -1,0 +1,105 @@
+"""Streaming the codec: any chunking is the whole decode."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from voice.engine.vocoder import StreamingDecoder
+from voice.upstream import Qwen3TTSTokenizerV2Decoder, Qwen3TTSTokenizerV2DecoderConfig
+
+FRAMES = 85  # longer than the windows
+
+
+def wide_decoder() -> Any:
+    """Random, wider than tiny, with rates, window and head counts that no published model has."""
+    config = Qwen3TTSTokenizerV2DecoderConfig(
+        codebook_size=512, codebook_dim=64, hidden_size=96, latent_dim=80, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=24, intermediate_size=160, num_hidden_layers=3, num_quantizers=12, decoder_dim=96, sliding_window=24,
+        upsampling_ratios=[2, 1, 2, 1, 2, 1], upsample_rates=[3, 4, 4, 5], layer_scale_initial_scale=0.5,
+    )  # fmt: skip
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        decoder = Qwen3TTSTokenizerV2Decoder._from_config(config).eval()
+        for name, parameter in decoder.named_parameters():
+            if name.endswith(("embedding_sum", "gamma", "alpha", "beta")):
+                nn.init.normal_(parameter, std=0.5)
+        last = decoder.decoder[-1].conv
+        last.weight.mul_(0.1 / decoder(torch.randint(512, (1, 12, 30))).std())
+    return decoder
+
+
+@pytest.fixture(scope="module", params=["tiny", "wide"])
+def decoder(request: pytest.FixtureRequest, tiny: Any) -> Any:
+    return tiny.model.speech_tokenizer.model.decoder if request.param == "tiny" else wide_decoder()
+
+
+def codes_for(decoder: Any, *, seed: int, frames: int = FRAMES) -> Tensor:
+    config = decoder.config
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.codebook_size, (1, frames, config.num_quantizers), generator=generator)
+
+
+@torch.no_grad()
+def whole(decoder: Any, codes: Tensor) -> Tensor:
+    return decoder(codes.transpose(1, 2))[:, 0]
+
+
+def streamed(streaming: StreamingDecoder, codes: Tensor, sizes: list[int], slot: int = 0) -> Tensor:
+    chunks, at = [], 0
+    for size in sizes:
+        chunks.append(streaming.decode(codes[:, at : at + size], [slot]))
+        at += size
+    return torch.cat([*chunks, streaming.decode(codes[:, at:], [slot])] if at < codes.shape[1] else chunks, dim=1)
+
+
+@hypothesis_settings(max_examples=5)
+@given(
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8).filter(lambda s: sum(s) < FRAMES), seed=st.integers(0, 9)
+)
+def test_any_chunking_is_the_whole_decode(decoder: Any, sizes: list[int], seed: int):
+    codes = codes_for(decoder, seed=seed)
+    expected = whole(decoder, codes)
+    assert expected.std() > 0.01
+    heard = streamed(StreamingDecoder(decoder, slots=1), codes, sizes)
+    torch.testing.assert_close(heard, expected, atol=1e-5, rtol=0)
+
+
+def test_frame_by_frame_is_the_whole_decode(decoder: Any):
+    codes = codes_for(decoder, seed=0)
+    heard = streamed(StreamingDecoder(decoder, slots=1), codes, [1] * FRAMES)
+    assert heard.shape[1] == FRAMES * 1_920
+    torch.testing.assert_close(heard, whole(decoder, codes), atol=1e-5, rtol=0)
+
+
+def test_streams_in_other_slots_change_nothing(decoder: Any):
+    streaming = StreamingDecoder(decoder, slots=3)
+    one, other = codes_for(decoder, seed=1, frames=40), codes_for(decoder, seed=2, frames=40)
+    ahead = streaming.decode(one[:, :7], [2])
+    both = [streaming.decode(torch.cat([one[:, at + 7 : at + 12], other[:, at : at + 5]]), [2, 0]) for at in (0, 5, 10)]
+    torch.testing.assert_close(
+        torch.cat([ahead, *(b[:1] for b in both)], 1), whole(decoder, one[:, :22]), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(torch.cat([b[1:] for b in both], 1), whole(decoder, other[:, :15]), atol=1e-5, rtol=0)
+
+
+def test_a_saved_stream_goes_on_where_it_was_in_any_slot(decoder: Any):
+    streaming, codes = StreamingDecoder(decoder, slots=2), codes_for(decoder, seed=3, frames=30)
+    begun = streaming.decode(codes[:, :20], [0])
+    saved = streaming.save(0)
+    streaming.decode(codes[:, :9], [0])
+    streaming.decode(codes[:, :9], [1])
+    streaming.load(1, saved)
+    ended = streaming.decode(codes[:, 20:], [1])
+    torch.testing.assert_close(torch.cat([begun, ended], 1), whole(decoder, codes), atol=1e-5, rtol=0)
+
+
+def test_a_slot_begins_anew_after_reset(decoder: Any):
+    streaming, codes = StreamingDecoder(decoder, slots=1), codes_for(decoder, seed=4, frames=10)
+    streaming.decode(codes_for(decoder, seed=5, frames=30), [0])
+    streaming.reset(0)
+    torch.testing.assert_close(streaming.decode(codes, [0]), whole(decoder, codes), atol=1e-5, rtol=0)

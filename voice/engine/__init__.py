@@ -1,0 +1,1 @@
+"""The streaming decoder of Qwen3-TTS: requests in, waveform chunks out; used by evaluation and service alike."""

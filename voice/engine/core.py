@@ -1,0 +1,247 @@
+"""The engine without threads: utterances begin in slots, frames are drawn for all of them, chunks become samples."""
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from voice.audio import Waveform
+from voice.engine import sampling
+from voice.engine.frames import Draws, Frames
+from voice.engine.graphs import Graphs
+from voice.engine.linear import MakeLinear
+from voice.engine.talker import SavedKeys
+from voice.engine.vocoder import SavedCodec, StreamingDecoder
+from voice.engine.voices import Voice
+from voice.errors import InputError
+from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
+from voice.request import Request
+
+PREFIXES = 32  # kept; one of 200 positions takes 23 MB at 1.7B in bf16
+
+
+@dataclass(slots=True, eq=False)
+class Utterance:
+    """A request that has been laid out, and how far it is."""
+
+    request: Request
+    voice: Voice
+    situation: Situation
+    opening: Opening
+    budget: int  # frames
+    at: int = 0  # the next position in its slot
+    codes: list[Int64[Tensor, " codebooks"]] = field(default_factory=list)  # on the host
+    ended: bool = False  # by itself
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further frame will be drawn."""
+        return self.ended or len(self.codes) >= self.budget
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parked:
+    """An utterance that has left its slot half way."""
+
+    utterance: Utterance
+    keys: SavedKeys
+    rows: list[Tensor]
+    audio: SavedCodec
+
+
+def in_float32(module: Any) -> Any:
+    """The codec's decoder as it is in float32, else a copy: in bf16 it hisses, and it costs little of a frame."""
+    is_wide = next(module.parameters()).dtype == torch.float32
+    return module if is_wide else copy.deepcopy(module).float()
+
+
+class Core:
+    """A model in slots. One thread at a time, but for `lay_out`."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype
+    ) -> None:
+        """`make` says how matrices are held, `dtype` what is computed in."""
+        self.vocabulary, self._tokenizer = Vocabulary.of(model.config), tokenizer
+        self._tokenizing = threading.Lock()  # callers lay out on threads of their own
+        self.slots, self.positions = slots, positions
+        self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
+        self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots)
+        self.device = self.frames.talker.device
+        self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
+        self._active: list[int] = []
+        self._utterances: list[Utterance | None] = [None] * slots
+        self._prefixes: OrderedDict[tuple[Voice, Situation], SavedKeys] = OrderedDict()
+        self._heard: dict[Voice, SavedCodec] = {}  # the vocoder after a reference
+
+    def lay_out(self, request: Request, voice: Voice, *, budget: int) -> Utterance:
+        """Tokenise and check a request. Raises InputError for what this voice or these slots cannot say."""
+        if not request.text.strip():
+            raise InputError("the text is empty. Send the words to speak.")
+        if request.instruct and not voice.takes_instructions:
+            raise InputError(f"voice {voice.name!r} takes no instructions. Leave `instruct` out.")
+        with self._tokenizing:
+            role, text = assistant_ids(self._tokenizer, request.text)
+            instruction = instruction_ids(self._tokenizer, request.instruct) if request.instruct else []
+        situation = voice.situation(request, instruction, self.vocabulary)
+        opening = build_opening(role, text, situation, self.vocabulary)
+        if len(opening.text) + 2 > self.positions:
+            raise InputError(
+                f"text, reference and instruction take {len(opening.text)} positions, there is room for "
+                f"{self.positions}. Send a shorter text or use a shorter reference."
+            )
+        return Utterance(request, voice, situation, opening, min(budget, self.positions - len(opening.text)))
+
+    @torch.inference_mode()
+    def begin(self, slot: int, utterance: Utterance) -> None:
+        """Read an utterance's prompt into a free slot."""
+        opening, voice = utterance.opening, utterance.voice
+        frames = None if voice.codes is None else self.frames.read_codes(voice.codes)
+        inputs = self.frames.talker.embed_opening(opening, embedding=voice.embedding, frames=frames)
+        self._read_shared(slot, utterance, inputs[: opening.shared])
+        hidden, logits = self.frames.talker.prefill(slot, opening.shared, inputs[opening.shared :])
+        groups = self.frames.predictor.groups
+        self.frames.slots.begin(
+            slot, hidden, logits,
+            at=len(inputs),
+            beside=self.frames.talker.embed_text(torch.tensor(opening.beside, dtype=torch.int64)),
+            uniforms=torch.from_numpy(sampling.uniforms(utterance.request.seed, utterance.budget, groups)),
+            sampling=utterance.request.sampling,
+        )  # fmt: skip
+        self._begin_audio(slot, voice)
+        utterance.at = len(inputs)
+        self._utterances[slot] = utterance
+
+    def _read_shared(self, slot: int, utterance: Utterance, inputs: Tensor) -> None:
+        # always read apart from the rest, cached or not: so that a request's codes do not depend on who came before
+        key, talker = (utterance.voice, utterance.situation), self.frames.talker
+        if key not in self._prefixes:
+            talker.prefill(slot, 0, inputs)
+            self._prefixes[key] = talker.save(slot, len(inputs))
+            if len(self._prefixes) > PREFIXES:
+                self._prefixes.popitem(last=False)
+            return
+        self._prefixes.move_to_end(key)
+        talker.load(slot, self._prefixes[key])
+
+    def _begin_audio(self, slot: int, voice: Voice) -> None:
+        self.vocoder.reset(slot)
+        if voice.codes is None:
+            return
+        if voice not in self._heard:
+            self.vocoder.decode(voice.codes[None].to(self.device), [slot])
+            self._heard[voice] = self.vocoder.save(slot)
+        self.vocoder.load(slot, self._heard[voice])
+
+    def park(self, slot: int) -> "Parked":
+        """Free a slot, keeping all that is needed to go on later."""
+        utterance = self._moving(slot)
+        talker = self.frames.talker.save(slot, utterance.at)
+        parked = Parked(utterance, talker, self.frames.slots.save(slot), self.vocoder.save(slot))
+        self.end(slot)
+        return parked
+
+    def resume(self, slot: int, parked: "Parked") -> None:
+        """Go on in a free slot."""
+        self.frames.talker.load(slot, parked.keys)
+        self.frames.slots.load(slot, parked.rows)
+        self.vocoder.load(slot, parked.audio)
+        self._utterances[slot] = parked.utterance
+
+    def end(self, slot: int) -> None:
+        """Free a slot."""
+        self._utterances[slot] = None
+        self.frames.slots.end(slot)
+
+    @property
+    def runs_whole_frames(self) -> bool:
+        """Whether drawing and reading a frame at once is cheaper than one after the other."""
+        return self._graphs is not None
+
+    @torch.inference_mode()
+    def frame(self, moving: Sequence[int]) -> None:
+        """Draw and read the next frame of these slots."""
+        if self._graphs is None:
+            raise ValueError("whole frames are for CUDA")
+        self._activate(moving)
+        self._graphs.frame(self._draws(moving), self._longest(moving))
+        self._take_codes(moving)
+        for slot in moving:
+            self._moving(slot).at += 1
+
+    @torch.inference_mode()
+    def draw(self, moving: Sequence[int]) -> None:
+        """Draw the next frame of these slots and append it to their utterances, or end them."""
+        draws = self._draws(moving)
+        if self.frames.talker.is_native:
+            self.frames.draw(draws, torch.tensor(moving))
+        else:
+            self._activate(moving)
+            self._graphs.draw(draws) if self._graphs else self.frames.draw(draws)
+        self._take_codes(moving)
+
+    @torch.inference_mode()
+    def read(self, moving: Sequence[int]) -> None:
+        """Let the talker read the frames just drawn for these slots."""
+        if not moving:
+            return
+        at = {slot: self._moving(slot).at for slot in moving}
+        if self.frames.talker.is_native:
+            self.frames.read_some(moving, list(at.values()))
+        else:
+            self._activate(moving)
+            if self._graphs:
+                self._graphs.read(self._longest(moving))
+            else:
+                lengths = [at.get(slot) for slot in range(self.slots)]
+                self.frames.read(self.frames.talker.attend_one_by_one(lengths))
+        for slot in moving:
+            self._moving(slot).at += 1
+
+    def _take_codes(self, moving: Sequence[int]) -> None:
+        codes = self.frames.slots.codes.cpu().clone()  # the frame's one synchronisation
+        for slot in moving:
+            utterance = self._moving(slot)
+            if int(codes[slot, 0]) == self.frames.end_code:
+                utterance.ended = True
+            else:
+                utterance.codes.append(codes[slot])
+
+    def _activate(self, moving: Sequence[int]) -> None:
+        if list(moving) != self._active:
+            self._active = list(moving)
+            self.frames.slots.active.copy_(torch.tensor([slot in self._active for slot in range(self.slots)]))
+
+    def _longest(self, moving: Sequence[int]) -> int:
+        return max(self._moving(slot).at for slot in moving)
+
+    @torch.inference_mode()
+    def samples(self, frames: dict[int, int]) -> dict[int, Waveform]:
+        """Decode the last frames of slots, so many of each."""
+        made: dict[int, Waveform] = {}
+        for size in sorted(set(frames.values())):
+            alike = [slot for slot, count in frames.items() if count == size]
+            # on the CPU one by one, so that no sample depends on its neighbours; on CUDA launches are what costs
+            for group in [alike] if self._graphs else [[slot] for slot in alike]:
+                codes = torch.stack([torch.stack(self._moving(slot).codes[-size:]) for slot in group])
+                waveforms = self.vocoder.decode(codes.to(self.device), group).float().cpu().numpy()
+                made.update(zip(group, waveforms, strict=True))
+        return made
+
+    def _moving(self, slot: int) -> Utterance:
+        utterance = self._utterances[slot]
+        if utterance is None:
+            raise ValueError(f"slot {slot} is idle")
+        return utterance
+
+    def _draws(self, moving: Sequence[int]) -> Draws:
+        asked = [self._moving(slot).request.sampling for slot in moving]
+        widths = [sampling.candidates(s) for s in asked]
+        width = None if None in widths else max((w for w in widths if w is not None), default=sampling.NARROW)
+        return Draws(width, nucleus=any(s.top_p < 1 for s in asked))

@@ -1,0 +1,39 @@
+"""A loaded checkpoint that speaks: the core in slots, run by the scheduler."""
+
+from typing import Any
+
+import torch
+
+from voice.engine.core import Core
+from voice.engine.linear import Precision, maker
+from voice.engine.scheduler import Scheduler
+
+POSITIONS = 2_048  # of each slot: 60 s of speech with its text, beside a reference of 15 s
+SLOTS = {"cuda": 16, "cpu": 4}
+
+
+class Engine:
+    """Weights, slots and the thread that runs them."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.scheduler = Scheduler(core)
+
+    @classmethod
+    def of(
+        cls, tts: Any, *, slots: int | None = None, positions: int = POSITIONS, precision: Precision | None = None
+    ) -> "Engine":
+        """Take the weights of a model that the official package has loaded. It may be dropped afterwards."""
+        device = tts.model.talker.device.type
+        precision = precision or (Precision.BFLOAT16 if device == "cuda" else Precision.FLOAT32)
+        # on the CPU only weights are rounded: activations are few, and float32 is what its kernels add up in
+        dtype = torch.bfloat16 if device == "cuda" and precision is Precision.BFLOAT16 else torch.float32
+        core = Core(
+            tts.model,
+            tts.processor.tokenizer,
+            slots=slots or SLOTS[device],
+            positions=positions,
+            make=maker(precision),
+            dtype=dtype,
+        )
+        return cls(core)

@@ -1,0 +1,76 @@
+"""A frame as one CUDA graph: some 3,000 kernels that the host launches at once.
+
+A graph is recorded for each bound on the cache's length that attention reads and each way of sampling, when it is first
+wanted. Everything it touches stays where it is: the weights, `Slots`, the caches. Recorded while no slot is active, a
+frame changes nothing that a later one would not write again.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from voice.engine.frames import Draws, Frames
+
+SHORTEST = 256  # positions; each further bound is twice the last
+WARM_UPS = 2  # runs before recording: libraries choose their kernels and take their memory
+
+Key = tuple[str, Draws | None, int]
+
+
+class Graphs:
+    """Recorded frames of one model."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._graphs: dict[Key, torch.cuda.CUDAGraph] = {}
+        self._memory = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()
+
+    def frame(self, draws: Draws, longest: int) -> None:
+        """Draw and read a frame of all active slots."""
+        length = self._bound(longest)
+
+        def run() -> None:
+            self._frames.draw(draws)
+            self._read(length)
+
+        self._replay(("frame", draws, length), run)
+
+    def draw(self, draws: Draws) -> None:
+        """Draw alone: the first frame of an utterance is heard before the talker goes on."""
+        self._replay(("draw", draws, 0), lambda: self._frames.draw(draws))
+
+    def read(self, longest: int) -> None:
+        """Read alone."""
+        length = self._bound(longest)
+        self._replay(("read", None, length), lambda: self._read(length))
+
+    def _read(self, length: int) -> None:
+        self._frames.read(self._frames.talker.attend_by_mask(self._frames.slots.at, length))
+
+    def _bound(self, longest: int) -> int:
+        """How many positions attention reads if the longest slot has so many before this step."""
+        bound = SHORTEST
+        while bound <= longest:
+            bound *= 2
+        return min(bound, self._frames.talker.positions)
+
+    def _replay(self, key: Key, run: Callable[[], None]) -> None:
+        if key not in self._graphs:
+            self._graphs[key] = self._record(run)
+        self._graphs[key].replay()
+
+    def _record(self, run: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        active = self._frames.slots.active
+        kept = active.clone()
+        active.zero_()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            for _ in range(WARM_UPS):
+                run()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
+            run()
+        active.copy_(kept)
+        return graph

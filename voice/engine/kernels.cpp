@@ -1,0 +1,311 @@
+// A decoder stack for a few rows on the CPU: one call runs all layers, one thread team for the whole call.
+//
+// A step reads every weight once and does little with it, so the bandwidth of memory is its floor. Matrices are rows of
+// float, bfloat16 or int8 with a scale each; everything else is float. A row's result does not depend on the rows beside
+// it: each is summed in the same order. Compiled by native.py, called through ctypes; the structs mirror it.
+
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <omp.h>
+#include <sched.h>
+
+namespace {
+
+constexpr int LANES = 64;  // partial sums of a dot product: four registers of AVX-512
+constexpr int GROUP = 4;   // rows that share one pass over a matrix
+
+struct Matrix {
+    const void* weight;  // (outputs, inputs)
+    const float* scale;  // of each output; int8 only
+    const float* bias;   // or null
+    int32_t outputs, inputs, kind;
+};
+
+enum Kind { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
+
+struct LayerWeights {
+    Matrix qkv, out, gate_up, down;
+    const float *before_attention, *before_mlp, *head_norms;
+};
+
+struct StackWeights {
+    int32_t layers, width, heads, kv_heads, head_dim, inner, slots, positions;
+    float epsilon;
+    const float *norm, *cos, *sin;  // cos, sin (positions, head_dim); sin is signed
+    const LayerWeights* layer;
+    float *keys, *values;  // (layers, slots, kv_heads, positions, head_dim)
+};
+
+inline float widen(float w) { return w; }
+inline float widen(int8_t w) { return static_cast<float>(w); }
+inline float widen(uint16_t w) {
+    uint32_t bits = static_cast<uint32_t>(w) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// exp(x) to about 2e-7 relative (Cephes' expf), so that the compiler can vectorise it
+inline float fast_exp(float x) {
+    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    float n = std::floor(x * 1.44269504f + 0.5f);
+    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return p * scale;
+}
+
+template <typename W, int ROWS>
+inline void dots(const W* w, const float* x, int inputs, float* sums) {
+    float partial[ROWS][LANES] = {};
+    int k = 0;
+    for (; k + LANES <= inputs; k += LANES)
+        for (int lane = 0; lane < LANES; ++lane) {
+            float value = widen(w[k + lane]);
+            for (int row = 0; row < ROWS; ++row) partial[row][lane] += value * x[row * inputs + k + lane];
+        }
+    for (int row = 0; row < ROWS; ++row) {
+        for (int half = LANES / 2; half; half /= 2)
+            for (int lane = 0; lane < half; ++lane) partial[row][lane] += partial[row][lane + half];
+        float tail = 0.0f;
+        for (int rest = k; rest < inputs; ++rest) tail += widen(w[rest]) * x[row * inputs + rest];
+        sums[row] = partial[row][0] + tail;
+    }
+}
+
+template <typename W>
+inline void dot_all(const W* w, const float* x, int rows, int inputs, float* sums) {
+    int row = 0;
+    for (; row + GROUP <= rows; row += GROUP) dots<W, GROUP>(w, x + row * inputs, inputs, sums + row);
+    for (; row < rows; ++row) dots<W, 1>(w, x + row * inputs, inputs, sums + row);
+}
+
+// One output of a matrix for all rows.
+inline void output_of(const Matrix& m, int output, const float* x, int rows, float* sums) {
+    int64_t at = static_cast<int64_t>(output) * m.inputs;
+    float scale = 1.0f, bias = m.bias ? m.bias[output] : 0.0f;
+    switch (m.kind) {
+        case FLOAT32: dot_all(static_cast<const float*>(m.weight) + at, x, rows, m.inputs, sums); break;
+        case BFLOAT16: dot_all(static_cast<const uint16_t*>(m.weight) + at, x, rows, m.inputs, sums); break;
+        default:
+            dot_all(static_cast<const int8_t*>(m.weight) + at, x, rows, m.inputs, sums);
+            scale = m.scale[output];
+    }
+    for (int row = 0; row < rows; ++row) sums[row] = sums[row] * scale + bias;
+}
+
+inline void rms_norm(const float* x, const float* weight, int width, float epsilon, float* to) {
+    float partial[16] = {};
+    int k = 0;
+    for (; k + 16 <= width; k += 16)
+        for (int lane = 0; lane < 16; ++lane) partial[lane] += x[k + lane] * x[k + lane];
+    float sum = 0.0f;
+    for (int lane = 0; lane < 16; ++lane) sum += partial[lane];
+    for (; k < width; ++k) sum += x[k] * x[k];
+    float rate = 1.0f / std::sqrt(sum / width + epsilon);
+    for (k = 0; k < width; ++k) to[k] = weight[k] * (x[k] * rate);
+}
+
+// Threads of one team wait for each other here. They spin, for a step is over in milliseconds, but give the core away
+// where others want it.
+class Barrier {
+   public:
+    explicit Barrier(int team) : team_(team) {}
+    void wait() {
+        int turn = turn_.load(std::memory_order_acquire);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == team_) {
+            arrived_.store(0, std::memory_order_relaxed);
+            turn_.fetch_add(1, std::memory_order_acq_rel);
+            return;
+        }
+        for (int spins = 0; turn_.load(std::memory_order_acquire) == turn; ++spins) {
+            if (spins >= 4000) sched_yield();
+#if defined(__x86_64__)
+            else __builtin_ia32_pause();
+#endif
+        }
+    }
+
+   private:
+    const int team_;
+    std::atomic<int> arrived_{0}, turn_{0};
+};
+
+struct Share {
+    int first, last;
+    Share(int count, int thread, int team) : first(count * thread / team), last(count * (thread + 1) / team) {}
+};
+
+class Step {
+   public:
+    Step(const StackWeights& s, float* x, int rows, const int32_t* slots, const int32_t* at, float* scratch, int team)
+        : s_(s), x_(x), rows_(rows), slots_(slots), at_(at), team_(team), barrier_(team) {
+        query_ = scratch;
+        mixed_ = query_ + static_cast<int64_t>(rows) * s.heads * s.head_dim;
+        inner_ = mixed_ + static_cast<int64_t>(rows) * s.heads * s.head_dim;
+        own_ = inner_ + static_cast<int64_t>(rows) * s.inner;
+        own_size_ = static_cast<int64_t>(rows) * (s.width + s.head_dim + 2) + s.positions;
+    }
+
+    void run(int thread) {
+        float* normed = own_ + thread * own_size_;
+        float* head = normed + static_cast<int64_t>(rows_) * s_.width;
+        float* sums = head + static_cast<int64_t>(rows_) * s_.head_dim;
+        float* scores = sums + 2 * rows_;
+        for (int index = 0; index < s_.layers; ++index) {
+            const LayerWeights& layer = s_.layer[index];
+            norm_rows(layer.before_attention, normed);
+            project_heads(layer, index, normed, head, sums, thread);
+            barrier_.wait();
+            attend(index, scores, thread);
+            barrier_.wait();
+            add_outputs(layer.out, mixed_, sums, thread);
+            barrier_.wait();
+            norm_rows(layer.before_mlp, normed);
+            gate(layer.gate_up, normed, sums, thread);
+            barrier_.wait();
+            add_outputs(layer.down, inner_, sums, thread);
+            barrier_.wait();
+        }
+    }
+
+   private:
+    float* cached(float* cache, int layer, int slot, int head, int at) const {
+        int64_t row = ((static_cast<int64_t>(layer) * s_.slots + slot) * s_.kv_heads + head) * s_.positions + at;
+        return cache + row * s_.head_dim;
+    }
+
+    void norm_rows(const float* weight, float* to) const {
+        for (int row = 0; row < rows_; ++row)
+            rms_norm(x_ + row * s_.width, weight, s_.width, s_.epsilon, to + row * s_.width);
+    }
+
+    void project_heads(const LayerWeights& layer, int index, const float* x, float* head, float* sums, int thread) {
+        const int dim = s_.head_dim, turned = s_.heads + s_.kv_heads;
+        Share share(turned + s_.kv_heads, thread, team_);
+        for (int h = share.first; h < share.last; ++h) {
+            for (int d = 0; d < dim; ++d) {
+                output_of(layer.qkv, h * dim + d, x, rows_, sums);
+                for (int row = 0; row < rows_; ++row) head[row * dim + d] = sums[row];
+            }
+            for (int row = 0; row < rows_; ++row) {
+                float* from = head + row * dim;
+                if (h >= turned) {
+                    std::memcpy(cached(s_.values, index, slots_[row], h - turned, at_[row]), from, dim * sizeof(float));
+                    continue;
+                }
+                rms_norm(from, layer.head_norms + h * dim, dim, s_.epsilon, from);
+                float* to = h < s_.heads ? query_ + (static_cast<int64_t>(row) * s_.heads + h) * dim
+                                         : cached(s_.keys, index, slots_[row], h - s_.heads, at_[row]);
+                const float *cos = s_.cos + at_[row] * dim, *sin = s_.sin + at_[row] * dim;
+                for (int d = 0; d < dim; ++d) to[d] = from[d] * cos[d] + from[(d + dim / 2) % dim] * sin[d];
+            }
+        }
+    }
+
+    void attend(int index, float* scores, int thread) {
+        const int dim = s_.head_dim, group = s_.heads / s_.kv_heads;
+        const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+        Share share(rows_ * s_.heads, thread, team_);
+        for (int item = share.first; item < share.last; ++item) {
+            const int row = item / s_.heads, h = item % s_.heads, count = at_[row] + 1;
+            const float* query = query_ + static_cast<int64_t>(item) * dim;
+            const float* keys = cached(s_.keys, index, slots_[row], h / group, 0);
+            const float* values = cached(s_.values, index, slots_[row], h / group, 0);
+            float most = -INFINITY, sum = 0.0f;
+            for (int p = 0; p < count; ++p) {
+                float dot;
+                dots<float, 1>(keys + static_cast<int64_t>(p) * dim, query, dim, &dot);
+                scores[p] = dot * scale;
+                most = scores[p] > most ? scores[p] : most;
+            }
+            for (int p = 0; p < count; ++p) scores[p] = fast_exp(scores[p] - most);
+            for (int p = 0; p < count; ++p) sum += scores[p];
+            float* to = mixed_ + static_cast<int64_t>(item) * dim;
+            for (int d = 0; d < dim; ++d) to[d] = 0.0f;
+            for (int p = 0; p < count; ++p)
+                for (int d = 0; d < dim; ++d) to[d] += scores[p] * values[static_cast<int64_t>(p) * dim + d];
+            for (int d = 0; d < dim; ++d) to[d] /= sum;
+        }
+    }
+
+    void add_outputs(const Matrix& matrix, const float* x, float* sums, int thread) {
+        Share share(matrix.outputs, thread, team_);
+        for (int output = share.first; output < share.last; ++output) {
+            output_of(matrix, output, x, rows_, sums);
+            for (int row = 0; row < rows_; ++row) x_[row * s_.width + output] += sums[row];
+        }
+    }
+
+    void gate(const Matrix& matrix, const float* x, float* sums, int thread) {
+        Share share(s_.inner, thread, team_);
+        for (int output = share.first; output < share.last; ++output) {
+            output_of(matrix, output, x, rows_, sums);
+            output_of(matrix, s_.inner + output, x, rows_, sums + rows_);
+            for (int row = 0; row < rows_; ++row)
+                inner_[static_cast<int64_t>(row) * s_.inner + output] =
+                    sums[row] / (1.0f + fast_exp(-sums[row])) * sums[rows_ + row];
+        }
+    }
+
+    const StackWeights& s_;
+    float* x_;
+    const int rows_;
+    const int32_t *slots_, *at_;
+    const int team_;
+    Barrier barrier_;
+    float *query_, *mixed_, *inner_, *own_;
+    int64_t own_size_;
+};
+
+}  // namespace
+
+extern "C" {
+
+// Floats that `stack_step` wants as scratch.
+int64_t stack_scratch(const StackWeights* s, int32_t rows, int32_t team) {
+    int64_t shared = static_cast<int64_t>(rows) * (2 * s->heads * s->head_dim + s->inner);
+    return shared + team * (static_cast<int64_t>(rows) * (s->width + s->head_dim + 2) + s->positions);
+}
+
+// Run x (rows, width) through all layers and the final norm, in place. Row r is position at[r] of slot slots[r]; it sees
+// the positions before it, those of rows beside it included.
+void stack_step(const StackWeights* s, float* x, int32_t rows, const int32_t* slots, const int32_t* at, float* scratch,
+                int32_t team) {
+    Step* step = nullptr;
+#pragma omp parallel num_threads(team) shared(step)
+    {
+#pragma omp single
+        step = new Step(*s, x, rows, slots, at, scratch, omp_get_num_threads());  // fewer, if the system says so
+        step->run(omp_get_thread_num());
+    }
+    delete step;
+    for (int row = 0; row < rows; ++row)
+        rms_norm(x + row * s->width, s->norm, s->width, s->epsilon, x + row * s->width);
+}
+
+// y (rows, outputs) = x (rows, inputs) times the matrix.
+void matrix_product(const Matrix* m, const float* x, int32_t rows, float* y, float* scratch, int32_t team) {
+#pragma omp parallel num_threads(team)
+    {
+        int thread = omp_get_thread_num();
+        float* sums = scratch + static_cast<int64_t>(thread) * rows;
+        Share share(m->outputs, thread, omp_get_num_threads());
+        for (int output = share.first; output < share.last; ++output) {
+            output_of(*m, output, x, rows, sums);
+            for (int row = 0; row < rows; ++row) y[static_cast<int64_t>(row) * m->outputs + output] = sums[row];
+        }
+    }
+}
+
+}  // extern "C"

@@ -1,0 +1,95 @@
+"""The code predictor: from the talker's hidden state and codebook 0 to the rest of a frame."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from voice.engine.linear import Dense, Linear, MakeLinear
+from voice.engine.native import NativeMatrix, NativeStack, can_run
+from voice.engine.transformer import Cache, Rotary, Stack
+
+Draw = Callable[[Float[Tensor, "slots vocabulary"], int], Int64[Tensor, " slots"]]
+
+
+class Predictor:
+    """Weights and cache; all slots go through a frame's codebooks together."""
+
+    def __init__(self, predictor: Any, talker: Any, *, slots: int, make: MakeLinear, dtype: torch.dtype) -> None:
+        config = predictor.config
+        if any(kind != "full_attention" for kind in config.layer_types):
+            raise ValueError("a code predictor with a sliding window is not supported")
+        self.groups = config.num_code_groups
+        self._stack = Stack(predictor.model, config, make, dtype)
+        self._rotary = Rotary(predictor.model.rotary_emb, self.groups, dtype)
+        self._heads: list[Linear] = [make([head]) for head in predictor.lm_head]
+        first = talker.model.codec_embedding.weight.detach()
+        tables = [e.weight.detach() for e in predictor.model.codec_embedding]
+        self._rest = torch.cat(tables)  # codebooks 1 and on, one below the other
+        self._first, size = first, tables[0].shape[0]
+        self._offsets = torch.arange(0, (self.groups - 1) * size, size, device=first.device)
+        self._narrow = _narrowing(predictor.small_to_mtp_projection, dtype)
+        # narrowed once instead of in every step; the last codebook is no input
+        self._inputs = [self._narrow(first), *(self._narrow(table) for table in tables[:-1])]
+        self._dtype = dtype
+        like = torch.empty(0, dtype=dtype, device=first.device)
+        self._cache = Cache(self._stack, slots=slots, positions=self.groups, like=like)
+        self._native: NativeStack | None = None
+        if can_run(self._stack):
+            self._native = NativeStack(self._stack, self._cache, self._rotary)
+            self._heads = [NativeMatrix(head) for head in self._heads]
+
+    def predict(
+        self, hidden: Float[Tensor, "slots width"], first: Int64[Tensor, " slots"], draw: Draw
+    ) -> Int64[Tensor, "slots codebooks"]:
+        """Draw the rest of a frame; `draw` takes logits and the codebook's number."""
+        codes = [first]
+        inputs = torch.stack([self._narrow(hidden), self._input(first, 0)], 1)
+        for book in range(1, self.groups):
+            state = self._read(inputs, 0 if book == 1 else book)
+            codes.append(draw(self._heads[book - 1](state).float(), book))
+            if book < self.groups - 1:
+                inputs = self._input(codes[-1], book)[:, None]
+        return torch.stack(codes, 1)
+
+    def _input(self, codes: Int64[Tensor, " slots"], book: int) -> Float[Tensor, "slots width"]:
+        return functional.embedding(codes, self._inputs[book]).to(self._dtype)
+
+    def _read(self, inputs: Float[Tensor, "slots n width"], start: int) -> Float[Tensor, "slots width"]:
+        rows, n, _ = inputs.shape
+        if self._native is not None:
+            at = [start + i for i in range(n) for _ in range(rows)]
+            return self._native(inputs.transpose(0, 1).flatten(0, 1), [*range(rows)] * n, at)[-rows:]
+        cos, sin = (t[None, start : start + n, None] for t in (self._rotary.cos, self._rotary.sin))
+        return self._stack(inputs, cos, sin, self._attend(start, start + n))[:, -1]
+
+    def embed(self, codes: Int64[Tensor, "rows codebooks"]) -> Float[Tensor, "rows width"]:
+        """Frames as the talker reads them: all codebooks summed."""
+        first = functional.embedding(codes[:, :1], self._first)
+        rest = functional.embedding(codes[:, 1:] + self._offsets, self._rest)
+        return torch.cat([first, rest], 1).to(self._dtype).sum(1)
+
+    def _attend(self, start: int, end: int) -> Any:
+        keys, values = self._cache.keys, self._cache.values
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys[layer, :, :, start:end] = key
+            values[layer, :, :, start:end] = value
+            mask = self._two_at_once(query) if end - start > 1 else None
+            return functional.scaled_dot_product_attention(
+                query, keys[layer, :, :, :end], values[layer, :, :, :end], attn_mask=mask
+            )
+
+        return attend
+
+    def _two_at_once(self, query: Tensor) -> Tensor:
+        # the first step reads hidden state and codebook 0 together
+        causal = torch.ones(2, 2, dtype=torch.bool, device=query.device).tril()
+        return causal.repeat(query.shape[2] // 2, 1)
+
+
+def _narrowing(module: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    return Dense([module], dtype) if isinstance(module, torch.nn.Linear) else lambda x: x

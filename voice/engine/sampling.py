@@ -1,0 +1,106 @@
+"""How a code is drawn: the library's logits processors in its order, then one uniform number a draw.
+
+    repetition penalty -> no end before the second frame -> suppressed ids -> temperature -> top-k -> top-p
+
+Every slot has settings of its own. Its uniform numbers come from its seed before it starts, so neither the device nor
+what shares the batch can change them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from voice.request import Sampling
+
+Rows = slice | Int64[Tensor, " rows"]
+
+FEWEST_FRAMES = 2  # upstream's min_new_tokens
+NARROW = 64  # candidates that are enough for every usual top_k; sorting the whole vocabulary costs time
+
+
+def uniforms(seed: int, frames: int, groups: int) -> Float[np.ndarray, "frames groups"]:
+    """One number in [0, 1) for each draw of an utterance, the same on every device (Philox, counter-based)."""
+    generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
+    return generator.random((frames, groups), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Sampling of each slot, on the device."""
+
+    temperature: Float[Tensor, "slots 1"]
+    top_k: Int64[Tensor, "slots 1"]
+    top_p: Float[Tensor, "slots 1"]
+    penalty: Float[Tensor, "slots 1"]
+    greedy: Bool[Tensor, "slots 1"]
+
+    @classmethod
+    def of(cls, slots: int, device: torch.device) -> "Settings":
+        """Those of idle slots."""
+        floats = [torch.ones(slots, 1, device=device) for _ in range(3)]
+        top_k = torch.ones(slots, 1, dtype=torch.int64, device=device)
+        return cls(floats[0], top_k, floats[1], floats[2], torch.ones(slots, 1, dtype=torch.bool, device=device))
+
+    def at(self, rows: Rows) -> "Settings":
+        """Those of some slots."""
+        return Settings(
+            self.temperature[rows], self.top_k[rows], self.top_p[rows], self.penalty[rows], self.greedy[rows]
+        )
+
+    def set(self, slot: int, sampling: Sampling) -> None:
+        """Give a slot the sampling of its request."""
+        self.temperature[slot] = sampling.temperature if sampling.do_sample else 1.0
+        self.top_k[slot] = sampling.top_k if sampling.top_k > 0 else torch.iinfo(torch.int64).max
+        self.top_p[slot] = sampling.top_p
+        self.penalty[slot] = sampling.repetition_penalty
+        self.greedy[slot] = not sampling.do_sample
+
+
+def candidates(sampling: Sampling) -> int | None:
+    """How many candidates a request's draws look at; None for the whole vocabulary."""
+    return NARROW if not sampling.do_sample or 0 < sampling.top_k <= NARROW else None
+
+
+def penalise(
+    logits: Float[Tensor, "slots vocabulary"], said: Bool[Tensor, "slots vocabulary"], settings: Settings
+) -> Float[Tensor, "slots vocabulary"]:
+    """Make codes that were drawn before less likely."""
+    return torch.where(said, torch.where(logits < 0, logits * settings.penalty, logits / settings.penalty), logits)
+
+
+def warp(
+    logits: Float[Tensor, "slots vocabulary"], settings: Settings, *, width: int | None, nucleus: bool
+) -> tuple[Float[Tensor, "slots width"], Int64[Tensor, "slots width"]]:
+    """Temperature, top-k and top-p: what is left, the likeliest first, and which codes they are.
+
+    `width` bounds the candidates, `nucleus` says whether any slot wants top-p: both change the cost, not the outcome.
+    """
+    vocabulary = logits.shape[1]
+    width = min(width or vocabulary, vocabulary)
+    values, codes = (logits / settings.temperature).topk(width, sorted=True)
+    least = values.gather(1, (settings.top_k - 1).clamp(max=width - 1))
+    values = values.masked_fill(values < least, -torch.inf)
+    if nucleus:
+        rest = values.softmax(1).flip(1).cumsum(1).flip(1)  # of a candidate and all less likely ones, as upstream sums
+        dropped = (rest <= 1 - settings.top_p) & (settings.top_p < 1)
+        dropped[:, 0] = False
+        values = values.masked_fill(dropped, -torch.inf)
+    return values, codes
+
+
+def draw(
+    logits: Float[Tensor, "slots vocabulary"],
+    uniform: Float[Tensor, " slots"],
+    settings: Settings,
+    *,
+    width: int | None,
+    nucleus: bool,
+) -> Int64[Tensor, " slots"]:
+    """Draw a code for each slot by inverting its distribution; greedy slots take the likeliest."""
+    values, codes = warp(logits, settings, width=width, nucleus=nucleus)
+    summed = values.softmax(1).cumsum(1)
+    at = (summed <= uniform[:, None] * summed[:, -1:]).sum(1, keepdim=True).clamp(max=values.shape[1] - 1)
+    return torch.where(settings.greedy, logits.argmax(1, keepdim=True), codes.gather(1, at))[:, 0]

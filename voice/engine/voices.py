@@ -1,0 +1,98 @@
+"""Who speaks, as the engine's prompts need it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from voice.audio import SAMPLE_RATE, Waveform, seconds
+from voice.errors import InputError
+from voice.prompt import Situation, Vocabulary, reference_ids
+from voice.request import Request
+from voice.text import language_name
+
+SHORTEST_REFERENCE, LONGEST_REFERENCE = 0.5, 60.0  # seconds; 3 to 15 are good, and each costs 12.5 positions
+QUIETEST_REFERENCE = 1e-3  # RMS, -60 dBFS: nothing is said there
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """A row of the checkpoint, a clone (its embedding, and in context also words and codes), or neither (designed)."""
+
+    name: str
+    row: int | None = None
+    dialect: str | None = None  # the language that the row speaks instead of Chinese
+    embedding: Float[Tensor, " dimensions"] | None = None
+    words: tuple[int, ...] = ()  # text ids of what is said in the reference
+    codes: Int64[Tensor, "frames codebooks"] | None = None
+    takes_instructions: bool = False
+
+    def situation(self, request: Request, instruction: list[int], vocabulary: Vocabulary) -> Situation:
+        """What the request's text is spoken in. Raises InputError for a language that the checkpoint lacks."""
+        language: str | None = language_name(request.language)
+        if self.dialect and language in ("auto", "chinese"):
+            language = self.dialect  # as upstream: the row was trained under that tag
+        elif language == "auto":
+            language = None
+        if language is not None and language not in vocabulary.languages:
+            known = ", ".join(sorted(vocabulary.languages))
+            raise InputError(f"the checkpoint has no language {language!r}. It has {known}.")
+        return Situation(
+            language=language,
+            layout=request.layout,
+            instruction=tuple(instruction),
+            speaker=self.row,
+            has_embedding=self.embedding is not None,
+            words=self.words,
+            frames=0 if self.codes is None else len(self.codes),
+        )
+
+
+def clone(tts: Any, name: str, waveform: Waveform, text: str | None) -> Voice:
+    """A voice that imitates a clip: in context where its text is given, else by its speaker embedding alone.
+
+    Raises InputError for a checkpoint that cannot clone and a clip that is too short, too long or silent.
+    """
+    if tts.model.tts_model_type != "base":
+        raise InputError(f"a {tts.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/.")
+    _require_reference(waveform)
+    [item] = tts.create_voice_clone_prompt((waveform, SAMPLE_RATE), ref_text=text, x_vector_only_mode=text is None)
+    # copies: the library makes them in inference mode
+    embedding = item.ref_spk_embedding.float().clone()
+    if text is None:
+        return Voice(name, embedding=embedding)
+    words = tuple(reference_ids(tts.processor.tokenizer, text))
+    return Voice(name, embedding=embedding, words=words, codes=item.ref_code.cpu().clone())
+
+
+def _require_reference(waveform: Waveform) -> None:
+    length = seconds(waveform)
+    if not SHORTEST_REFERENCE <= length <= LONGEST_REFERENCE:
+        raise InputError(
+            f"the reference lasts {length:.1f} s, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s can be imitated. "
+            "Choose a clip of 3 to 15 s."
+        )
+    if not np.sqrt(np.mean(np.square(waveform))) >= QUIETEST_REFERENCE:
+        raise InputError("the reference is silent. Choose a clip in which somebody speaks.")
+
+
+def speaker(tts: Any, name: str, row_name: str) -> Voice:
+    """A speaker of a custom_voice checkpoint. Raises InputError for one that it does not have."""
+    config = tts.model.config.talker_config
+    if row_name not in config.spk_id:
+        known = ", ".join(sorted(config.spk_id))
+        raise InputError(f"speaker {row_name!r} is not in the checkpoint. It has {known or 'none'}.")
+    dialect = config.spk_is_dialect.get(row_name) or None
+    # the small model was not trained on instructions; upstream drops them silently
+    return Voice(
+        name, row=config.spk_id[row_name], dialect=dialect, takes_instructions=tts.model.tts_model_size != "0b6"
+    )
+
+
+def designed(tts: Any, name: str) -> Voice:
+    """A voice that each request's instruction describes. Raises InputError for a checkpoint of another kind."""
+    if tts.model.tts_model_type != "voice_design":
+        raise InputError(f"a {tts.model.tts_model_type} checkpoint designs no voices. Use a VoiceDesign model.")
+    return Voice(name, takes_instructions=True)
