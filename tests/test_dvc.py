@@ -60,6 +60,12 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def test_every_stage_depends_on_files_that_are_there():
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].values()
+    deps = {dep for stage in stages for dep in (stage.get("do") or stage)["deps"] if "${" not in dep}
+    assert [dep for dep in sorted(deps) if not (PROJECT / dep).exists()] == []
+
+
 def test_a_second_run_does_nothing(project: Path):
     assert ran(project) == set()
 
