@@ -11,6 +11,7 @@ from tests.voice.engine.checkpoints import core_of, speak_all
 from voice.engine.core import Core, Utterance
 from voice.engine.scheduler import Ending, Scheduler, Stream
 from voice.engine.voices import Voice
+from voice.errors import InputError
 from voice.request import Layout, Request, Sampling
 
 SLOTS = 3
@@ -139,6 +140,44 @@ def test_a_failure_of_the_device_reaches_every_listener_and_the_engine_lives(
             with pytest.raises(RuntimeError, match="device lost"):
                 list(scheduler.submit(utterance(core, voice, number)))
     assert list(scheduler.submit(utterance(core, voice, 0)))
+
+
+@pytest.mark.parametrize("stage", ["begin", "draw", "read", "samples"])
+def test_out_of_memory_costs_slots_but_no_request(
+    tiny: Any, voice: Voice, stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    small = core_of(tiny, slots=4)
+    expected = [alone(small, voice, number) for number in range(5)]
+    calls, work = [0], getattr(small, stage)
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise torch.OutOfMemoryError("no memory left")
+        return work(*arguments, **options)
+
+    monkeypatch.setattr(small, stage, fail_once)
+    scheduler = Scheduler(small)
+    said = [utterance(small, voice, number) for number in range(5)]
+    for stream, u, (same_codes, same_audio) in zip([scheduler.submit(u) for u in said], said, expected, strict=True):
+        audio = np.concatenate(list(stream))
+        np.testing.assert_array_equal(codes(u), same_codes)
+        np.testing.assert_allclose(audio, same_audio, atol=1e-6)  # chunks may fall differently
+    assert small.slots == 2
+    assert "2 slots instead of 4" in caplog.text
+
+
+def test_out_of_memory_with_one_slot_is_said_and_survived(tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch):
+    single = core_of(tiny)
+    with monkeypatch.context() as broken:
+
+        def fail(*arguments: Any) -> None:
+            raise torch.OutOfMemoryError("no memory left")
+
+        broken.setattr(single, "begin", fail)
+        with pytest.raises(InputError, match="too little memory"):
+            list(Scheduler(single).submit(utterance(single, voice, 0)))
+    assert list(Scheduler(single).submit(utterance(single, voice, 0)))
 
 
 def test_the_batch_is_what_each_would_be_in_a_core_of_its_own_size(core: Core, voice: Voice):
