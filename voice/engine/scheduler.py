@@ -221,6 +221,7 @@ class Scheduler:
                 log.exception("an utterance could not begin")
                 self._core.end(slot)
                 stream.close(None, error)
+                self._wake.set()  # the others still want the slot
                 return
             self._running[slot] = stream
             if parked is not None and (ending := stream.verdict()):  # only its last samples were still to be decoded
@@ -287,6 +288,7 @@ class Scheduler:
         self._core.resize(slots // 2)
         with self._lock:
             self._waiting.extendleft(reversed([*parked, *([waiting] if waiting else [])]))
+        self._wake.set()
 
     def _hand_over(self, endings: dict[int, Ending | None]) -> None:
         waiting = {slot: self._running[slot].due(over=ending is not None) for slot, ending in endings.items()}
