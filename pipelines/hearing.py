@@ -1,6 +1,7 @@
 """Recognisers over many clips: the light ones in as many processes as there are cores."""
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,8 +18,13 @@ def hear(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:
         yield from (_hear(asr, path) for path in paths)
         return
     # a fork server: this process may have loaded torch, whose threads do not survive a fork
-    with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("forkserver"), initializer=_leave_signals) as pool:
         yield from pool.map(_hear, [asr] * len(paths), paths)
+
+
+def _leave_signals() -> None:
+    # Ctrl-C reaches every process of a terminal: it is for the one that asked to hear to decide what follows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _hear(asr: ASR, path: Path) -> str:

@@ -45,6 +45,7 @@ class Material:  # conf/material.yaml
     corpus: str
     codec: str
     speaker: str
+    recordings: str | None
     sides: list[str]
     out: str
     processes: int = within(low=1)
@@ -139,7 +140,8 @@ def encode_corpus(config: Material) -> Iterator[int]:
     state = read_state(Path(config.codec), command="python -m pipelines.pretrain.codec")
     with publish(out / "checkpoint") as draft:
         export(state, draft / "speech_tokenizer")
-    sources = [shard.folder for side in config.sides for shard in read_side(corpus, side)]
+    real = [f"{config.recordings}_{side}" for side in ("eval", "train")] if config.recordings else []
+    sources = [shard.folder for side in [*real, *config.sides] for shard in read_side(corpus, side)]
     work = partial(encode_shard, checkpoint=out / "checkpoint", speaker=Path(config.speaker), out=out)
     # a fork server: torch's threads do not survive a fork
     with ProcessPoolExecutor(config.processes, mp_context=get_context("forkserver")) as pool:

@@ -41,7 +41,8 @@ class Codec:  # conf/codec.yaml
 def build(config: Codec) -> TrainableCodec:
     """The codec of a config, with the random weights of its seed."""
     torch.manual_seed(config.schedule.seed)
-    return TrainableCodec(config.shape, decay=config.codebook_decay, revive_below=config.revive_below)
+    factor = config.device.batch_factor
+    return TrainableCodec(config.shape, decay=config.codebook_decay**factor, revive_below=config.revive_below * factor)
 
 
 @stage(Codec)
@@ -58,7 +59,8 @@ def main(config: Codec) -> None:
         recordings_share=config.recordings_share,
         seed=config.schedule.seed,
     )
-    trainer, out = Trainer(codec, crops, config.schedule, config.device), Path(config.out)
+    schedule = config.schedule.with_larger_batches(config.device.batch_factor)
+    trainer, out = Trainer(codec, crops, schedule, config.device), Path(config.out)
     if resume(trainer, out, device=config.device.name):
         log.info("going on from step %d", trainer.step)
     fit(trainer, out, config.schedule)

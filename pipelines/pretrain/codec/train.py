@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,16 @@ class Schedule(Log):  # conf/codec.yaml
     envelope: float = within(low=0)
     convergence: float = within(low=0)
     seed: int
+
+    def with_larger_batches(self, factor: int) -> "Schedule":
+        """As much to learn from in fewer steps; what remembers steps remembers as much speech."""
+        return replace(
+            self,
+            features=self.features.with_larger_batches(factor),
+            sound=self.sound.with_larger_batches(factor),
+            autoencoder_steps=-(-self.autoencoder_steps // factor),
+            average_decay=self.average_decay**factor,
+        )
 
 
 class Trainer:

@@ -46,6 +46,9 @@ def begin(shape: TalkerShape, *, seed: int) -> tuple[Any, Any, Vocabulary]:
         model = fresh(Path(scratch), shape, {"enc_dim": shape.talker.hidden})
         tokenizer = AutoTokenizer.from_pretrained(scratch)
     initialise(model.talker)
+    model.talker.set_attn_implementation(
+        "eager"
+    )  # short rows and narrow heads: a quarter of a step faster than sdpa on a CPU
     return model.talker, tokenizer, Vocabulary.of(model.config)
 
 
@@ -62,7 +65,8 @@ def main(config: Talker) -> None:
         shards = read_codes(material, [f"{config.recordings}_train"])
         recordings = Source(shards, tokenizer, language=config.language)
     draws = Draws(corpus, recordings, vocabulary, config.schedule.mixture, seed=config.schedule.seed)
-    trainer, out = Trainer(talker, draws, config.schedule, config.device), Path(config.out)
+    schedule = config.schedule.with_larger_batches(config.device.batch_factor)
+    trainer, out = Trainer(talker, draws, schedule, config.device), Path(config.out)
     if resume(trainer, out, device=config.device.name):
         log.info("going on from step %d", trainer.step)
     fit(trainer, out, config.schedule)

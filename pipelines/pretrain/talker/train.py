@@ -1,7 +1,7 @@
 """The talker in training: the trainer's objective, helped at first to find the place in the text."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,17 @@ class Schedule(Pace, Log):  # conf/talker.yaml
     guided_steps: int = within(low=1)
     mixture: Mixture
     seed: int
+
+    def with_larger_batches(self, factor: int) -> Self:
+        """As much to learn from in fewer steps; what remembers steps remembers as much speech."""
+        shorter = super().with_larger_batches(factor)
+        return replace(
+            shorter,
+            positions=self.positions * factor,
+            candidates=self.candidates * factor,
+            guided_steps=-(-self.guided_steps // factor),
+            average_decay=self.average_decay**factor,
+        )
 
 
 class GuidedObjective(nn.Module):
@@ -98,10 +109,7 @@ class Trainer:
         schedule = self.schedule
         for group in self._optimizer.param_groups:
             group["lr"] = schedule.learning_rate(self.step)
-        factor = self.device.batch_factor
-        taught = self.draws.draw(
-            self.step, positions=schedule.positions * factor, candidates=schedule.candidates * factor
-        )
+        taught = self.draws.draw(self.step, positions=schedule.positions, candidates=schedule.candidates)
         taught = Taught(taught.batch.to(self.device.name), taught.spoken.to(self.device.name))
         self.guided.train()
         with self.device.autocasting():

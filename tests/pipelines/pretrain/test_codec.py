@@ -269,3 +269,10 @@ def test_each_phase_has_its_rate(crops):
 
 def test_perplexity_counts_codes_in_use():
     assert perplexity(torch.tensor([1.0, 1.0, 1.0, 0.0])) == pytest.approx(3.0, rel=1e-3)
+
+
+def test_larger_batches_learn_from_as_much_in_fewer_steps():
+    larger = SCHEDULE.with_larger_batches(2)
+    assert (larger.features.steps, larger.features.decay_steps, larger.sound.steps) == (3, 1, 2)
+    assert larger.average_decay == pytest.approx(SCHEDULE.average_decay**2)
+    assert larger.autoencoder_steps == 2

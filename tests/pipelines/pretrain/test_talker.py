@@ -1,4 +1,4 @@
-"""From a corpus of two speakers to a checkpoint: codes, the talker's training, and what stock `qwen_tts` makes of it."""
+"""From a corpus of three voices to a checkpoint: codes, the talker in training, what stock `qwen_tts` makes of it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -65,8 +65,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save(SpeakerTrainer(speaker_shape, Voices([shard], seed=0), test_speaker.SCHEDULE), folder / "speaker")
     with_codes = material.Material(
-        corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"), sides=["train"],
-        out=str(folder / "material"), processes=1,
+        corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"),
+        recordings=None, sides=["train"], out=str(folder / "material"), processes=1,
     )  # fmt: skip
     list(material.encode_corpus(with_codes))
     return folder
@@ -150,3 +150,8 @@ def test_a_clips_own_embedding_never_tells_what_it_says(work):
     for clip in source.clips:
         others = [source.another(clip, rng) for _ in range(5)]
         assert all(o is not clip and o.line.speaker == clip.line.speaker for o in others)
+
+
+def test_larger_batches_learn_from_as_much_in_fewer_steps():
+    larger = SCHEDULE.with_larger_batches(4)
+    assert (larger.steps, larger.positions, larger.candidates, larger.guided_steps) == (2, 800, 24, 2)
