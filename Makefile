@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup doctor repro record listen test check lint types mlflow serve bench lock
+.PHONY: help setup doctor repro nano record listen test check lint types mlflow serve bench lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,18 @@ doctor: setup ## what would stop or spoil a training of the choices in params.ya
 	@git update-index --skip-worktree dvc.lock 2>/dev/null || true
 	dvc repro --quiet encode describe plan
 	python -m pipelines.train.finetune --preflight voice=$(VOICE) language=$(call choice,language) model=$(call choice,model) train=$(call choice,train)
+
+nano: DEVICE = cpu
+nano: setup ## train `nano` from scratch: hours on two cores (DEVICE=cuda RECORDINGS=folder; docs/nano.md)
+	@command -v espeak-ng >/dev/null || { echo 'error: espeak-ng is missing. Install it: apt-get install espeak-ng' >&2; exit 1; }
+	python -m pipelines.pretrain.corpus $(if $(RECORDINGS),recordings=$(RECORDINGS))
+	python -m pipelines.pretrain.codec device=$(DEVICE) $(DONOR)
+	python -m pipelines.pretrain.speaker $(DONOR)
+	python -m pipelines.pretrain.material $(DONOR)
+	python -m pipelines.pretrain.talker device=$(DEVICE) $(DONOR)
+	python -m pipelines.pretrain.nano
+
+nano: DONOR = $(if $(RECORDINGS),recordings=recordings)
 
 record: PORT = 8082
 record: setup ## a page to record a voice with, on http://127.0.0.1:8082 (VOICE=name LANGUAGE=en PORT=...)

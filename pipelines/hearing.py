@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
+from pipelines.workers import workers
 from voice.asr import ASR
 from voice.audio import read_waveform
 
@@ -17,8 +16,7 @@ def hear(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:
         for start in range(0, len(paths), asr.batch):
             yield from asr.transcribe_all([read_waveform(path) for path in paths[start : start + asr.batch]])
         return
-    # a fork server: this process may have loaded torch, whose threads do not survive a fork
-    with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:
+    with workers(count) as pool:
         yield from pool.map(_hear, [asr] * len(paths), paths)
 
 

@@ -100,6 +100,8 @@ def load(
     """
     options = {"config": _as_base(require_checkpoint(folder))} if cloning else {}
     require_tensors(require_checkpoint(folder), options.get("config"))
+    if torch.device(device).type == "cpu":
+        device = "cpu"  # one of several processes is on `cpu:0`, which the library takes for the first CUDA device
     return Qwen3TTSModel.from_pretrained(
         str(folder),
         device_map=device,

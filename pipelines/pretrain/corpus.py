@@ -12,7 +12,6 @@ import random
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from pipelines.pretrain import espeak
 from pipelines.pretrain.espeak import Speaker
 from pipelines.pretrain.sentences import Sentences
+from pipelines.workers import workers
 from voice.audio import SAMPLE_RATE, from_pcm16, read_waveform, resample, to_pcm16
 from voice.bounds import within
 from voice.errors import InputError
@@ -198,7 +198,7 @@ def make_corpus(config: Corpus) -> Iterator[Shard]:
     out.mkdir(parents=True, exist_ok=True)
     speakers = draw_speakers(config.speakers, seed=config.seed, held_out=False)
     others = draw_speakers(config.held_out_speakers, seed=config.seed, held_out=True)
-    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(config.processes) as pool:
+    with tempfile.TemporaryDirectory() as scratch, workers(config.processes) as pool:
         espeak.install([*speakers, *others, *espeak.judged_speakers()], Path(scratch))
         make = partial(make_shard, seed=config.seed, data=Path(scratch))
         yield make_judged(out / "judged-0000", data=Path(scratch))

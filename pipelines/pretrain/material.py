@@ -8,10 +8,8 @@ One folder for each shard of the corpus; a folder appears whole or not at all, s
 import csv
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from pipelines.pretrain.corpus import Shard, clip_waveform, read_side
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.speaker.checkpoint import load_encoder
 from pipelines.pretrain.speaker.evaluate import embed
+from pipelines.workers import workers
 from voice.audio import FRAME_SAMPLES, Waveform
 from voice.bounds import within
 from voice.codec import Codec
@@ -45,6 +44,7 @@ class Material:  # conf/material.yaml
     corpus: str
     codec: str
     speaker: str
+    recordings: str | None
     sides: list[str]
     out: str
     processes: int = within(low=1)
@@ -139,10 +139,10 @@ def encode_corpus(config: Material) -> Iterator[int]:
     state = read_state(Path(config.codec), command="python -m pipelines.pretrain.codec")
     with publish(out / "checkpoint") as draft:
         export(state, draft / "speech_tokenizer")
-    sources = [shard.folder for side in config.sides for shard in read_side(corpus, side)]
+    real = [f"{config.recordings}_{side}" for side in ("eval", "train")] if config.recordings else []
+    sources = [shard.folder for side in [*real, *config.sides] for shard in read_side(corpus, side)]
     work = partial(encode_shard, checkpoint=out / "checkpoint", speaker=Path(config.speaker), out=out)
-    # a fork server: torch's threads do not survive a fork
-    with ProcessPoolExecutor(config.processes, mp_context=get_context("forkserver")) as pool:
+    with workers(config.processes) as pool:
         yield from tqdm(pool.map(work, sources), total=len(sources), desc="material", unit="shard")
 
 

@@ -53,13 +53,18 @@ class Adapter:  # conf/adapter.yaml
 
 
 def apply_adapter(folder: Path, out: Path, *, base: str | None, scale: float) -> None:
-    """Merge an adapter into its base and write a voice pack. Raises InputError if the base is another one."""
+    """Merge an adapter into its base and write a voice pack. Raises InputError if the base has another shape."""
     try:
         card = VoiceCard(**json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
         embedding = load_file(folder / SPEAKER_FILE)["speaker_embedding"]
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder}: is not an adapter ({error}). Name the folder that `finetune` wrote.") from error
     found = checkpoint.resolve(base or card.base, None if base else card.base_revision)
+    if found.revision != card.base_revision:
+        log.warning(
+            "%s was trained on %s, revision %s; this is revision %s: of another model it is no voice.",
+            *(folder, card.base, card.base_revision, found.revision),
+        )
     tts = checkpoint.load(found.path, device="cpu", dtype=checkpoint.stored_dtype(found.path))
     try:
         add_speaker(tts.model, str(card.speaker), embedding)

@@ -19,6 +19,7 @@ MOMENT_BYTES = {Optimizer.adamw: 8.0, Optimizer.adamw_8bit: 2.1}  # two moments 
 # space of kernels. benchmarks/train.py prints the budget beside the peak that was measured.
 OVERHEAD, WORK_SPACE = 1.25, 0.5e9
 GB = 1e9
+LORA, EIGHT_BIT = "lora", "adamw_8bit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Budget:
     moments: float
     activations: float
     available: float  # for all of this, the model's own included
+    frugal: frozenset[str] = frozenset()  # what is done already: LORA, EIGHT_BIT
 
     @property
     def total(self) -> float:
@@ -50,17 +52,21 @@ class Budget:
 
     def _remedy(self) -> str:
         if self.activations > max(self.gradients + self.moments, self.weights):
-            return "Lower train.max_positions, or set train.gradient_checkpointing=always."
-        if self.moments >= 2 * self.gradients > 0 and self.total - self.moments < self.available:
-            return "Set train.optimizer=adamw_8bit, or use train=lora."
-        return "Use train=lora, a smaller model, or a machine with more memory."
+            return "Lower train.max_positions, or set train.gradient_checkpointing=auto."
+        lighter = self.total - self.moments * (1 - MOMENT_BYTES[Optimizer.adamw_8bit] / MOMENT_BYTES[Optimizer.adamw])
+        lora = "" if LORA in self.frugal else "train=lora, "
+        if EIGHT_BIT not in self.frugal and lighter < self.available:
+            return f"Set train.optimizer=adamw_8bit, or use {lora or 'a smaller model, '}or more memory."
+        return f"Use {lora}a smaller model, or a machine with more memory."
 
 
 def compute_budget(talker: nn.Module, train: Train, *, activations: float, others: float, available: float) -> Budget:
     """Add up a talker's training; `others` is what the rest of the model takes."""
     moving = sum(p.numel() for p in talker.parameters() if p.requires_grad)
     held = sum(p.numel() * p.element_size() for p in talker.parameters())
-    return Budget(held + others, 4.0 * moving, MOMENT_BYTES[train.optimizer] * moving, activations, available)
+    done = {LORA: train.lora is not None, EIGHT_BIT: train.optimizer is Optimizer.adamw_8bit}
+    frugal = frozenset(name for name, is_done in done.items() if is_done)
+    return Budget(held + others, 4.0 * moving, MOMENT_BYTES[train.optimizer] * moving, activations, available, frugal)
 
 
 def available_memory(device: torch.device, *, held: float) -> float:

@@ -72,7 +72,12 @@ def read_examples(rows: Any, tokenizer: Any, vocabulary: Vocabulary, *, codebook
         ):
             raise InputError(f"clip {row['id']}: its codes are of another model. Run `dvc repro encode`.")
         role, text = assistant_ids(tokenizer, row["text"])
+        if not text:
+            raise InputError(f"clip {row['id']}: its text has no tokens. Write what is said in it.")
         language = language_name(row["language"])
+        if language != "auto" and language not in vocabulary.languages:
+            known = ", ".join(sorted(vocabulary.languages))
+            raise InputError(f"clip {row['id']}: the checkpoint has no language {language!r}. It has {known}.")
         examples.append(Example(row["id"], role, text, None if language == "auto" else language, codes))
     return examples
 

@@ -1,9 +1,13 @@
 """The model in training as a voice that is heard now and then."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from peft import PeftModel
 
 from pipelines.train.listening import (
     Heard,
@@ -15,13 +19,16 @@ from pipelines.train.listening import (
     load_judges,
     untrained_sentences,
 )
+from pipelines.train.lora import set_scale
 from pipelines.train.prepare import Prepared
-from pipelines.train.settings import Listen
+from pipelines.train.settings import Listen, Lora
 from voice.tts import Qwen3TTS
+
+FORGETTING = "forgetting"
 
 
 class Ears:
-    """Lets the model speak as it is and judges it. The checkpoint would speak the same: its row is in the model."""
+    """Lets the model speak and judges it. The checkpoint would speak the same: row and adapters' scale are its own."""
 
     def __init__(
         self,
@@ -67,10 +74,25 @@ class Ears:
         """Tags and instructions that were not trained: what the voice may have forgotten."""
         if not self._untrained:
             return None
-        return self._listen(self._untrained, self.audio / "forgetting", step, takes=1)
+        heard = self._listen(self._untrained, self.audio / FORGETTING, step, takes=1)
+        return Heard(step, tuple(replace(take, audio=f"{FORGETTING}/{take.audio}") for take in heard.takes))
 
     def _listen(self, sentences: list[Sentence], folder: Path, step: int, takes: int) -> Heard:
-        # the engine has weights of its own: as they are now, adapters merged, for the time of a listening
-        tts = Qwen3TTS.finetuned(self._prepared.tts, voice=self._voice, speaker=self._prepared.speaker)
-        with torch.random.fork_rng():
+        device = self._accelerator.device
+        with _as_exported(self._prepared.adapted, self._prepared.train.lora):
+            # the engine has weights of its own: as they are now, adapters merged, for the time of a listening
+            tts = Qwen3TTS.finetuned(self._prepared.tts, voice=self._voice, speaker=self._prepared.speaker)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             return listen(tts, sentences, self.judges, folder, step=step, takes=takes)
+
+
+@contextmanager
+def _as_exported(adapted: PeftModel | None, lora: Lora | None) -> Iterator[None]:
+    if adapted is None or lora is None:
+        yield
+        return
+    set_scale(adapted, lora.scale)
+    try:
+        yield
+    finally:
+        set_scale(adapted, 1.0)  # as trained

@@ -5,7 +5,7 @@ python -m pipelines.train.finetune --preflight model=qwen3_tts_0_6b
 
 Stopped by a signal, a crash or a power cut, the same command goes on from the last state. On several devices:
 
-accelerate launch --num_processes 2 -m pipelines.train.finetune voice=demo model=qwen3_tts_1_7b
+accelerate launch --multi_gpu --num_processes 2 -m pipelines.train.finetune voice=demo model=qwen3_tts_1_7b
 """
 
 import hashlib
@@ -103,11 +103,17 @@ def train_voice(
     speaker_name(config.voice)  # what can be seen at once comes before a model is fetched
     reference = Reference.read(folders.processed)
     prepared = prepare(config.voice, config.model, config.train, folders.codes, accelerator)
+    snapshots = Snapshots(folders.cache / _key(config, prepared.base, folders.codes))
+    # before the memory is counted: the judges take theirs of it
+    ears = _ears(config, prepared, folders, snapshots.audio, accelerator) if accelerator.is_main_process else None
     budget = fit_memory(prepared, accelerator)
     log.info("memory: %s", budget)
     budget.require_fit()
-    snapshots = Snapshots.open(folders.cache, _key(config, prepared.base, folders.codes))
-    ears = _ears(config, prepared, folders, snapshots.audio, accelerator)
+    if accelerator.num_processes > 1:
+        log.info("process %d of %d", accelerator.process_index + 1, accelerator.num_processes)
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            snapshots.claim()
     training = Training(prepared.trainer, prepared.train, snapshots, ears, accelerator)
     training.resume()
     training.history.run_id = recorder.open(training.history.run_id)
@@ -116,11 +122,11 @@ def train_voice(
             recorder.step(event)
         elif ears:
             recorder.heard(event, ears.judges, snapshots.audio)
-    chosen = training.keep_best()
+    chosen, validation = training.keep_best()
     summary = {}
     if accelerator.is_main_process:
         changes = _write_pack(config, prepared, folders.codes, reference, out)
-        summary = _summary(training, changes, chosen)
+        summary = _summary(training, changes, chosen, validation)
     return Result(training.history, summary, snapshots)
 
 
@@ -170,15 +176,14 @@ def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _summary(training: Training, changes: dict[str, Change], chosen: Heard | None) -> dict[str, Any]:
+def _summary(training: Training, changes: dict[str, Change], chosen: Heard | None, validation: Step) -> dict[str, Any]:
     curve = training.history.curve
-    validation = [s for s in curve if s.side == EVAL]
     moving = training.trainer.parameters.values()
     summary: dict[str, Any] = {
         "steps": training.trainer.step,
         "first_train_loss": next(s.loss for s in curve if s.side == TRAIN),
-        "eval_loss_before": validation[0].loss,
-        "eval_loss": validation[-1].loss,
+        "eval_loss_before": next(s.loss for s in curve if s.side == EVAL),
+        "eval_loss": validation.loss,  # of what is exported
         "parameters_trained": sum(p.numel() for p in moving),
         "moved_share": {part: change.moved_share for part, change in changes.items()},
         "drift": {part: change.drift for part, change in changes.items()},

@@ -1,10 +1,13 @@
 """A training in MLflow while it runs: curves and what was heard."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.train.curve import Step
 from pipelines.train.listening import Heard, Judges
@@ -50,20 +53,24 @@ class Live:
 
     def __init__(self, project: Path, *, tags: Mapping[str, str]) -> None:
         self._project, self._tags, self._run_id = project, tags, ""
+        self._store: Store | None = None
         self._pending: list[tuple[int, Mapping[str, float]]] = []
 
     def __enter__(self) -> "Live":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._run_id:
+        if self._store and self._run_id:
             self._flush()
-            self._store.finish(self._run_id, "FINISHED" if kind is None else "KILLED")
+            with _costing_curves_only():
+                self._store.finish(self._run_id, "FINISHED" if kind is None else "KILLED")
 
     def open(self, run_id: str) -> str:
         """Go on with a run that is in the project's store, else start one."""
-        self._store = Store(self._project)
-        self._run_id = run_id if run_id and self._store.has(run_id) else self._store.start("finetune", self._tags)
+        with _costing_curves_only():
+            self._store = Store(self._project)
+            known = run_id and self._store.has(run_id)
+            self._run_id = run_id if known else self._store.start("finetune", self._tags)
         return self._run_id
 
     def step(self, step: Step) -> None:
@@ -77,14 +84,21 @@ class Live:
         self._pending.append((heard.step, heard.metrics(judges)))
         self._flush()
         folder = f"step-{heard.step:06}"
-        try:
-            self._store.log_artifact(self._run_id, audio / folder, f"heard/{folder}")
-        except (MlflowException, OSError) as error:
-            log.warning("MLflow did not take the audio: %s", error)
+        if self._store and self._run_id:
+            with _costing_curves_only():
+                self._store.log_artifact(self._run_id, audio / folder, f"heard/{folder}")
 
     def _flush(self) -> None:
-        try:
-            self._store.log_metrics(self._run_id, self._pending)
-        except MlflowException as error:
-            log.warning("MLflow did not take %d lines: %s", len(self._pending), error)
+        if self._store and self._run_id:
+            with _costing_curves_only():
+                self._store.log_metrics(self._run_id, self._pending)
         self._pending = []
+
+
+@contextmanager
+def _costing_curves_only() -> Iterator[None]:
+    # SQLAlchemy's errors come through where MLflow opens the file
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        log.warning("MLflow did not take what was measured: %s", error)

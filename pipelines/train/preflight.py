@@ -1,6 +1,7 @@
 """Before hours of training: what would stop it or spoil it, one line each with the remedy."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +14,16 @@ from accelerate import Accelerator
 
 from pipelines.train.budget import Budget
 from pipelines.train.prepare import Prepared, fit_memory
-from voice.audio import FRAME_RATE
+from pipelines.train.snapshots import KEPT_STATES
+from voice.audio import FRAME_RATE, seconds
 from voice.errors import InputError
 from voice.tts import Qwen3TTS, Request
 
+SHORT_SECONDS = 1.5  # median; conf/data/segment.yaml aims at 2 to 12
 OLDEST_BF16 = (8, 0)  # compute capability; older cards emulate bf16
 STOCK_LOSS = (2.0, 4.0)  # first-batch loss of a published base; 2.5 to 3.0 is usual
-STATES = 2  # that are kept on the disk, and one more is being written
 GB = 1e9
+DRIVER = Path("/proc/driver/nvidia/version")  # there wherever NVIDIA's kernel module is loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,29 @@ class Check:
 
 def check_device(device: torch.device) -> Check:
     """Driver, CUDA and whether the card computes in bf16."""
+    driver = driver_version(DRIVER)
+    if device.type != "cuda" and driver and torch.version.cuda:
+        return Check(
+            "device", False, f"driver {driver}, but torch cannot use it: update the driver to one for CUDA "
+            f"{torch.version.cuda} (`nvidia-smi` shows what it supports), or unset CUDA_VISIBLE_DEVICES",
+        )  # fmt: skip
     if device.type != "cuda":
         why = "torch sees no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
         return Check("device", True, f"CPU ({why}): right for tiny and nano; a published model takes a day and more")
     capability = torch.cuda.get_device_capability(device)
-    name = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, compute {capability[0]}.{capability[1]}"
+    name = f"{torch.cuda.get_device_name(device)}, driver {driver or 'unknown'}, CUDA {torch.version.cuda}, "
+    name += f"compute {capability[0]}.{capability[1]}"
     if capability < OLDEST_BF16:
         return Check("device", False, f"{name}: no bf16. Use a card of compute 8.0 or newer (Ampere), or the CPU")
     return Check("device", True, name)
+
+
+def driver_version(path: Path) -> str | None:
+    """The version of NVIDIA's driver, where there is one."""
+    if not path.is_file():
+        return None
+    found = re.search(r"Kernel Module.*?(\d+\.\d+(?:\.\d+)?)", path.read_text(encoding="utf-8"))
+    return found[1] if found else "of an unknown version"
 
 
 def check_memory(budget: Budget) -> Check:
@@ -59,7 +77,7 @@ def check_memory(budget: Budget) -> Check:
 def check_disk(budget: Budget, folder: Path) -> Check:
     """Room for the states that are kept, the best weights and the export."""
     state = budget.gradients + budget.moments  # what moves is as large as its gradients
-    needed, free = state * (STATES + 1) + 2 * budget.weights, shutil.disk_usage(folder).free
+    needed, free = state * (KEPT_STATES + 1) + 2 * budget.weights, shutil.disk_usage(folder).free
     found = f"needs {needed / GB:.1f} GB of {free / GB:.1f} GB free"
     return Check("disk", needed <= free, found if needed <= free else f"{found}. Make room, or use train=lora")
 
@@ -68,19 +86,23 @@ def check_data(report: Path, prepared: Prepared) -> Check:
     """Minutes and tier, as the report about the data says."""
     minutes = sum(len(e.codes) for e in prepared.material.train) / FRAME_RATE / 60
     found = f"{len(prepared.material.train)} clips, {minutes:.1f} min to train on"
-    if report.is_file():
-        found += f", tier {json.loads(report.read_text(encoding='utf-8')).get('tier') or 'below minimum'}"
-    return Check("data", True, found)
+    if not report.is_file():
+        return Check("data", True, f"{found}, tier unknown: `dvc repro describe` tells it")
+    tier = json.loads(report.read_text(encoding="utf-8")).get("tier")
+    more = "" if tier else "; a voice needs 5 minutes and 50 clips to be judged, so record more: `make record`"
+    return Check("data", True, f"{found}, tier {tier or 'below minimum'}{more}")
 
 
 def check_lengths(prepared: Prepared) -> Check:
     """How long the clips are, and how much of an epoch is padding."""
-    seconds = np.array([len(e.codes) / FRAME_RATE for e in prepared.material.train])
-    low, middle, high = np.quantile(seconds, [0.0, 0.5, 1.0])
+    lengths = np.array([len(e.codes) / FRAME_RATE for e in prepared.material.train])
+    low, middle, high = np.quantile(lengths, [0.0, 0.5, 1.0])
     positions = max(e.positions for e in prepared.material.train)
-    return Check(
-        "lengths", True, f"{low:.1f} to {high:.1f} s, median {middle:.1f} s; the longest takes {positions} positions"
-    )
+    found = f"{low:.1f} to {high:.1f} s, median {middle:.1f} s; the longest takes {positions} positions, "
+    found += f"{prepared.trainer.padding():.0%} of an epoch is padding"
+    if middle < SHORT_SECONDS:
+        found += "; clips this short teach little of how sentences end: record longer ones"
+    return Check("lengths", True, found)
 
 
 def check_first_loss(prepared: Prepared) -> Check:
@@ -89,7 +111,9 @@ def check_first_loss(prepared: Prepared) -> Check:
     found = f"{loss:.2f} on the held-out clips before training"
     limit = prepared.train.max_first_loss
     if limit is None:
-        return Check("first loss", bool(np.isfinite(loss)), f"{found} (no published base, so no gate)")
+        if not np.isfinite(loss):
+            return Check("first loss", False, f"{found}: the base is damaged. Fetch it again")
+        return Check("first loss", True, f"{found} (no gate: not a published base, or train.max_first_loss=null)")
     if not loss <= limit:
         return Check("first loss", False, f"{found}, above {limit:g}: misaligned. Run `dvc repro -f encode`")
     usual = STOCK_LOSS[0] <= loss <= STOCK_LOSS[1]
@@ -104,9 +128,10 @@ def check_speech(prepared: Prepared, voice: str, language: str, accelerator: Acc
     with accelerator.autocast():
         speech = tts.speak(Request("Yes.", voice, language=language))
     took = time.perf_counter() - started
-    length = len(speech.waveform) / 24_000
+    length = seconds(speech.waveform)
     ok = length > 0 and bool(np.isfinite(speech.waveform).all())
-    return Check("speech", ok, f"{length:.1f} s of audio in {took:.1f} s" if ok else "generate gave no audio")
+    remedy = "no audio came out: the base is damaged. Fetch it again"
+    return Check("speech", ok, f"{length:.1f} s of audio in {took:.1f} s" if ok else remedy)
 
 
 def preflight(

@@ -57,29 +57,36 @@ def prepare(voice: str, model: Model, train: Train, codes: Path, accelerator: Ac
     speaker = speaker_name(voice)
     if not codes.is_dir():
         raise InputError(f"{codes} is missing. Run `dvc repro encode`.")
-    base = checkpoint.resolve(model.source, model.revision)
+    with accelerator.main_process_first():  # one fetches or makes it, the others find it
+        base = checkpoint.resolve(model.source, model.revision)
     device = accelerator.device
-    _require_loadable(base.path, device)
-    # float32 master weights: in pure bf16 most updates at these rates round to nothing
-    tts = checkpoint.load(base.path, device=str(device), dtype=torch.float32)
+    frozen = checkpoint.stored_dtype(base.path) if device.type == "cuda" else torch.float32
+    # float32 master weights: in pure bf16 most updates at these rates round to nothing. With adapters the base does not
+    # move, so it need not fit in float32.
+    dtype = frozen if train.lora else torch.float32
+    _require_loadable(base.path, device, dtype)
+    tts = checkpoint.load(base.path, device=str(device), dtype=dtype)
     talker = tts.model.talker
     material = _read_material(codes, tts)
-    require_room(material.train, limit=talker.config.max_position_embeddings, setting="the model's limit")
-    require_room(material.train, limit=train.max_positions, setting="train.max_positions")
+    clips = [*material.train, *material.held_out]
+    require_room(clips, limit=talker.config.max_position_embeddings, setting="the model's limit")
+    require_room(clips, limit=train.max_positions, setting="train.max_positions")
     add_speaker(tts.model, speaker, material.speaker_embedding)
     torch.manual_seed(train.seed)  # of the adapters' first weights
     adapted = add_adapters(talker, train.lora) if train.lora else None
-    frozen = checkpoint.stored_dtype(base.path) if device.type == "cuda" else torch.float32
     set_trainable(talker, train.rates, train.lora, frozen_dtype=frozen)
     trainer = Trainer(talker, material, train, accelerator)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # loading is no part of the curve
     return Prepared(base, tts, adapted, material, trainer, train, speaker)
 
 
-def _require_loadable(folder: Path, device: torch.device) -> None:
-    needed, available = 4.0 * checkpoint.parameter_count(folder), available_memory(device, held=0.0)
+def _require_loadable(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    needed = float(dtype.itemsize * checkpoint.parameter_count(folder))
+    available, name = available_memory(device, held=0.0), str(dtype).removeprefix("torch.")
     if needed > available:
         raise InputError(
-            f"{folder.name} takes {needed / 1e9:.1f} GB in float32, {available / 1e9:.1f} GB are free. Use a smaller "
+            f"{folder.name} takes {needed / 1e9:.1f} GB in {name}, {available / 1e9:.1f} GB are free. Use a smaller "
             "model in params.yaml, or a machine with more memory."
         )
 

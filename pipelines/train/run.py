@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -22,6 +23,8 @@ from voice.errors import InputError
 
 log = logging.getLogger(__name__)
 
+# what torch calls it: on CUDA, on a CPU, where cuBLAS finds no work space, and where the driver says so itself
+NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 OUT_OF_MEMORY = (
     "Lower train.max_positions or set train.gradient_checkpointing=always, and the same command goes on from the last "
     "state; or start anew with train.optimizer=adamw_8bit or train=lora."
@@ -33,7 +36,7 @@ class Stopped(Exception):  # noqa: N818  not an error: somebody asked for it
 
     def __init__(self, signum: int, step: int, steps: int) -> None:
         super().__init__(f"stopped after update {step} of {steps}. Run the same command to go on from there.")
-        self.signum = signum
+        self.signum = signum or signal.SIGTERM  # another process may have got it
 
 
 @dataclass
@@ -67,15 +70,14 @@ class Training:
         self.trainer, self._train, self._snapshots, self._ears = trainer, train, snapshots, ears
         self._accelerator, self._signum = accelerator, 0
 
-    def resume(self) -> bool:
-        """Go back to the newest whole state. Returns whether there was one."""
+    def resume(self) -> None:
+        """Go back to the newest whole state, if there is one."""
         snapshot = self._snapshots.latest()
         if snapshot is None:
-            return False
+            return
         self.trainer.restore(snapshot.weights, snapshot.state)
         self.history.restore(snapshot.history)
         log.info("going on after update %d of %d", self.trainer.step, self.trainer.steps)
-        return True
 
     def run(self) -> Iterator[Step | Heard]:
         """Train to the end and yield what was measured. Raises InputError or Stopped; nothing before it is lost."""
@@ -84,7 +86,7 @@ class Training:
             disable=not self._accelerator.is_main_process,
         ) as bar:  # fmt: skip
             if not self.history.curve:
-                yield from self._note(self.trainer.validate())
+                yield from self._validate()
                 yield from self._listen()
                 self._check_forgetting(0)
             while self.trainer.step < self.trainer.steps and not self._is_tired():
@@ -93,37 +95,46 @@ class Training:
                 bar.set_postfix_str(f"loss {step.loss:.3f}, {step.tokens_per_second:.0f} tokens/s")
                 yield from self._after_update()
 
-    def keep_best(self) -> Heard | None:
-        """Put the weights back that were heard to be the best, and check what they forgot.
+    def keep_best(self) -> tuple[Heard | None, Step]:
+        """Put the weights back that were heard to be the best; validate them, and check what they forgot.
 
         Where nobody listened they are the last ones.
         """
         chosen = best(self.history.heard, min_gain=self._train.listen.min_gain) if self._train.listen else None
         if chosen is not None and chosen.step != self.trainer.step:
-            self.trainer.put_weights(self._snapshots.best())
+            self.trainer.put_weights(self._snapshots.best(chosen.step))
+        with self._memory():
+            validation = self.trainer.validate()
         self._check_forgetting(chosen.step if chosen else self.trainer.step)
-        return chosen
+        return chosen, validation
 
     def _check_forgetting(self, step: int) -> None:
         if self._ears is None or not self._accelerator.is_main_process:
             return
-        heard = self._ears.hear_untrained(step)
+        with self._memory():
+            heard = self._ears.hear_untrained(step)
         self.history.forgetting += [heard] if heard else []
 
     def _update(self) -> Step:
-        try:
+        with self._memory():
             return self.trainer.update()
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        try:
+            yield
         except RuntimeError as error:
-            if not (isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)):
+            if not (isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)):
                 raise
-            raise InputError(f"out of memory at update {self.trainer.step + 1}. {OUT_OF_MEMORY}") from error
+            raise InputError(f"out of memory after update {self.trainer.step}. {OUT_OF_MEMORY}") from error
 
     def _after_update(self) -> Iterator[Step | Heard]:
         at_epoch = self.trainer.step % self.trainer.per_epoch == 0
         if at_epoch:
-            yield from self._note(self.trainer.validate())
+            yield from self._validate()
         every = self._train.listen.every if self._train.listen else None
-        if (self.trainer.step % every == 0) if every else at_epoch:
+        # the last weights are heard in any case: nothing unheard is exported
+        if at_epoch if every is None else self.trainer.step % every == 0 or self.trainer.step == self.trainer.steps:
             yield from self._listen()
         stop = said_by_first(bool(self._signum), self._accelerator)
         if stop or at_epoch or self.trainer.step % self._train.checkpoint_every == 0:
@@ -135,14 +146,20 @@ class Training:
         self.history.curve.append(step)
         yield step
 
+    def _validate(self) -> Iterator[Step]:
+        with self._memory():
+            step = self.trainer.validate()
+        yield from self._note(step)
+
     def _listen(self) -> Iterator[Heard]:
         if self._ears is None or self._train.listen is None:
             return
         if self._accelerator.is_main_process:
             before = best(self.history.heard, min_gain=self._train.listen.min_gain)
-            self.history.heard.append(heard := self._ears.hear(self.trainer.step))
+            with self._memory():
+                self.history.heard.append(heard := self._ears.hear(self.trainer.step))
             if best(self.history.heard, min_gain=self._train.listen.min_gain) is not before:
-                self._snapshots.save_best(self.trainer.parameters)
+                self._snapshots.save_best(self.trainer.step, self.trainer.parameters)
             yield heard
         self._accelerator.wait_for_everyone()
 

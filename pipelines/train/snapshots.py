@@ -2,19 +2,21 @@
 
     .cache/finetune/<voice>/<key>/step-000120/   weights.safetensors  optimizer.pt  history.json  digests.json
                                   step-000100/   the one before, in case the newest is damaged
-                                  best/          weights of the best checkpoint heard, in the base's dtype
+                                  best-000080/   weights of the best checkpoint heard, and of the one before it
                                   audio/         what was heard
 
 The key is a hash of everything that decides the result: base, data, recipe. What only decides how it is computed
 (memory, how often a state is written) is left out, so that a training that ran out of memory goes on with less.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,9 @@ from voice.publish import publish, remove
 log = logging.getLogger(__name__)
 
 CACHE = Path(".cache/finetune")
-KEPT_STATES = 2
+KEPT_STATES = 2  # and as many of the best: a state that is gone back to names the one it knew
 KEPT_RUNS = 2  # of one voice: this one and the one before, so that a look at other settings costs no finished hours
+NO_ROOM = 64 * 2**20  # bytes; less than that is a full disk
 WEIGHTS, OPTIMIZER, HISTORY, DIGESTS = "weights.safetensors", "optimizer.pt", "history.json", "digests.json"
 
 
@@ -49,17 +52,14 @@ class Snapshots:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @classmethod
-    def open(cls, voice_folder: Path, key: str) -> "Snapshots":
-        """The states under `key`; those of the voice's oldest other settings are removed."""
-        folder = voice_folder / key
-        others = [p for p in voice_folder.glob("*") if p.is_dir() and p != folder]
+    def claim(self) -> None:
+        """Make the folder; those of the voice's oldest other settings are removed."""
+        others = [p for p in self.folder.parent.glob("*") if p.is_dir() and p != self.folder]
         for old in sorted(others, key=lambda p: p.stat().st_mtime, reverse=True)[KEPT_RUNS - 1 :]:
             log.info("removed the unfinished training %s, the oldest of other settings", old)
             remove(old)
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-        return cls(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.utime(self.folder)
 
     @property
     def audio(self) -> Path:
@@ -67,7 +67,17 @@ class Snapshots:
         return self.folder / "audio"
 
     def save(self, step: int, weights: Mapping[str, Tensor], state: dict[str, Any], history: dict[str, Any]) -> None:
-        """Write a state, flush it to the disk, then drop the ones that are too many."""
+        """Write a state, flush it to the disk, then drop the ones that are too many.
+
+        One that lies ahead was damaged, or training would have gone on from it. Raises OSError on a full disk.
+        """
+        with _full_disk_is_an_os_error(self.folder):
+            self._save(step, weights, state, history)
+        ahead = [p for p in self._states() if p.name > f"step-{step:06}"]
+        for old in [*ahead, *self._states()[len(ahead) + KEPT_STATES :], *self._bests()[KEPT_STATES:]]:
+            remove(old)
+
+    def _save(self, step: int, weights: Mapping[str, Tensor], state: dict[str, Any], history: dict[str, Any]) -> None:
         with publish(self.folder / f"step-{step:06}") as draft:
             draft.mkdir()
             save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, draft / WEIGHTS)
@@ -78,8 +88,6 @@ class Snapshots:
             for path in [*draft.iterdir(), draft]:
                 _flush(path)
         _flush(self.folder)
-        for old in self._states()[KEPT_STATES:]:
-            remove(old)
 
     def latest(self) -> Snapshot | None:
         """The newest state that is whole, if there is one; damaged ones are named and passed over."""
@@ -90,27 +98,37 @@ class Snapshots:
                 log.warning("%s is damaged (%s); going back to the state before it", folder, error)
         return None
 
-    def save_best(self, weights: Mapping[str, Tensor]) -> None:
-        """Write the weights that will be exported."""
-        with publish(self.folder / "best") as draft:
+    def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Write the weights that will be exported if nothing better is heard."""
+        with _full_disk_is_an_os_error(self.folder), publish(self.folder / f"best-{step:06}") as draft:
             draft.mkdir()
             save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, draft / WEIGHTS)
             _flush(draft / WEIGHTS)
 
-    def best(self) -> dict[str, Tensor]:
-        """The weights that `save_best` wrote last."""
-        return load_file(self.folder / "best" / WEIGHTS)
+    def best(self, step: int) -> dict[str, Tensor]:
+        """The weights that `save_best` wrote after that update."""
+        return load_file(self.folder / f"best-{step:06}" / WEIGHTS)
 
     def discard(self) -> None:
         """Remove everything: the training is finished and exported."""
         remove(self.folder)
 
-    def bytes(self) -> int:
-        """What lies on the disk."""
-        return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file())
-
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
+
+    def _bests(self) -> list[Path]:
+        return sorted(self.folder.glob("best-*"), reverse=True)
+
+
+@contextmanager
+def _full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
+    # safetensors and torch.save have exceptions of their own for it, which the edge of a stage does not know
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if shutil.disk_usage(folder).free > NO_ROOM:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def _read(folder: Path) -> Snapshot:

@@ -166,9 +166,15 @@ class Trainer:
         return collate(clips, prompts, material.speaker_embedding, codec_eos=eos, predicted=predicted)
 
     def largest_forward(self) -> int:
-        """Padded positions of the largest forward pass of the first epoch."""
-        chosen = [c for batch in self.draws(0) for c in self._share(batch)]
-        return max(len(c) * self._lengths[c[0].index] for c in chosen)
+        """Padded positions of the largest forward pass of all epochs."""
+        passes = (c for epoch in range(self._train.epochs) for batch in self.draws(epoch) for c in self._share(batch))
+        return max(len(c) * self._lengths[c[0].index] for c in passes)
+
+    def padding(self) -> float:
+        """Share of the first epoch's positions that is padding."""
+        passes = [c for batch in self.draws(0) for c in self._share(batch)]
+        padded = sum(len(c) * self._lengths[c[0].index] for c in passes)
+        return 1 - sum(self._lengths[d.index] for c in passes for d in c) / padded
 
     def probes(self) -> tuple[Batch, Batch]:
         """The shortest clip, and it with the next few: small batches as an update would see them."""
@@ -226,8 +232,8 @@ class Trainer:
     def _not_finite(self, what: str, value: float, batch: Sequence[Draw]) -> InputError:
         clips = ", ".join(self._material.train[d.index].id for d in batch)
         return InputError(
-            f"the {what} is {value} at update {self.step + 1}, in clips {clips}. Lower train.lr (now "
-            f"{self._train.lr:g}), or look at these clips; the checkpoint before is kept."
+            f"the {what} is {value} at update {self.step + 1}, in clips {clips}. Listen to these clips and read their "
+            f"texts, or lower train.lr (now {self._train.lr:g}), which starts anew; the states before are kept."
         )
 
 

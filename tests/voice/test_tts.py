@@ -1,8 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.voice.engine.checkpoints import load_kind
 from voice.audio import FRAME_SAMPLES, write_wav
 from voice.errors import InputError
 from voice.pack import Reference
@@ -57,6 +59,43 @@ def test_an_utterance_that_never_ends_is_cut_at_its_budget_and_marked(voice: Qwe
 def test_what_the_voice_cannot_say_is_refused(voice: Qwen3TTS, request_: Request, says: str):
     with pytest.raises(InputError, match=says):
         voice.batch([request_])
+
+
+@pytest.mark.parametrize(
+    ("waveform", "says"),
+    [
+        (0.1 * np.ones(4_800), "lasts 0.2 s"),
+        (0.1 * np.ones(600 * 24_000), "lasts 600.0 s"),
+        (np.zeros(48_000), "silent"),
+    ],
+    ids=["short", "long", "silent"],
+)
+def test_a_reference_that_cannot_be_imitated_is_refused(tiny: Any, tmp_path: Path, waveform: Any, says: str):
+    write_wav(tmp_path / "r.wav", waveform.astype(np.float32))
+    with pytest.raises(InputError, match=says):
+        Qwen3TTS.zero_shot(tiny, Reference(tmp_path / "r.wav", "Words."), voice="me", in_context=True)
+
+
+def test_an_unknown_speaker_and_instructions_to_the_small_model_are_refused(tiny_folder: Path, tmp_path: Path):
+    model = load_kind(tiny_folder, tmp_path / "custom", "custom_voice")
+    with pytest.raises(InputError, match="It has anna, dao"):
+        Qwen3TTS.finetuned(model, voice="me", speaker="berta")
+    model.model.tts_model_size = "0b6"
+    with pytest.raises(InputError, match="takes no instructions"):
+        Qwen3TTS.finetuned(model, voice="me", speaker="anna").batch([Request("Hi.", "me", instruct="whisper")])
+
+
+def test_a_text_of_a_hundred_thousand_characters_begins_at_once_and_stops_when_asked(voice: Qwen3TTS):
+    speaking = voice.stream(Request("Some words, then more. " * 4_400, "me"))
+    assert len(next(speaking)) > 0
+    speaking.close()
+    assert sum(len(chunk) for chunk in speaking) < 60 * 24_000
+
+
+def test_a_stream_is_what_the_batch_gives(voice: Qwen3TTS):
+    request = Request("Good morning.", "me", seed=2)
+    [speech] = voice.batch([request])
+    np.testing.assert_array_equal(np.concatenate(list(voice.stream(request))), speech.waveform)
 
 
 def test_the_budget_grows_with_the_text_and_is_fair_to_chinese():

@@ -53,6 +53,7 @@ class Parked:
     keys: SavedKeys
     rows: list[Tensor]
     audio: SavedCodec
+    is_read: bool  # whether the talker has read its last frame
 
 
 def in_float32(module: Any) -> Any:
@@ -74,11 +75,14 @@ class Core:
         self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
         self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots)
         self.device = self.frames.talker.device
-        self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
-        self._active: list[int] = []
-        self._utterances: list[Utterance | None] = [None] * slots
+        self._begin_slots()
         self._prefixes: OrderedDict[tuple[Voice, Situation], SavedKeys] = OrderedDict()
         self._heard: dict[Voice, SavedCodec] = {}  # the vocoder after a reference
+
+    def _begin_slots(self) -> None:
+        self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
+        self._active: list[int] = []
+        self._utterances: list[Utterance | None] = [None] * self.slots
 
     def lay_out(self, request: Request, voice: Voice, *, budget: int) -> Utterance:
         """Tokenise and check a request. Raises InputError for what this voice or these slots cannot say."""
@@ -139,11 +143,14 @@ class Core:
             self._heard[voice] = self.vocoder.save(slot)
         self.vocoder.load(slot, self._heard[voice])
 
-    def park(self, slot: int) -> "Parked":
-        """Free a slot, keeping all that is needed to go on later."""
+    def park(self, slot: int, *, is_read: bool = True) -> "Parked":
+        """Free a slot, keeping all that is needed to go on later in the host's memory."""
         utterance = self._moving(slot)
-        talker = self.frames.talker.save(slot, utterance.at)
-        parked = Parked(utterance, talker, self.frames.slots.save(slot), self.vocoder.save(slot))
+        keys, values = self.frames.talker.save(slot, utterance.at)
+        rows, audio = self.frames.slots.save(slot), self.vocoder.save(slot)
+        parked = Parked(
+            utterance, (keys.cpu(), values.cpu()), [r.cpu() for r in rows], [a.cpu() for a in audio], is_read
+        )
         self.end(slot)
         return parked
 
@@ -153,6 +160,19 @@ class Core:
         self.frames.slots.load(slot, parked.rows)
         self.vocoder.load(slot, parked.audio)
         self._utterances[slot] = parked.utterance
+        if not parked.is_read and not parked.utterance.is_over:
+            self.read([slot])
+
+    def resize(self, slots: int) -> None:
+        """Begin anew with so many slots, and without what is kept only for speed. Park the utterances first."""
+        self.slots = slots
+        self._prefixes.clear()
+        self._heard.clear()
+        self.frames.allocate(slots)
+        self.vocoder.allocate(slots)
+        self._begin_slots()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def end(self, slot: int) -> None:
         """Free a slot."""

@@ -34,17 +34,27 @@ class Frames:
         config = model.config.talker_config
         self.talker = Talker(model.talker, slots=slots, positions=positions, make=make, dtype=dtype)
         self.predictor = Predictor(model.talker.code_predictor, model.talker, slots=slots, make=make, dtype=dtype)
-        self.slots = Slots.of(
-            slots, positions=positions, groups=self.predictor.groups, vocabulary=config.vocab_size,
-            like=self.talker.like,
-        )  # fmt: skip
         device = self.talker.device
         self.end_code = config.codec_eos_token_id
         ids = torch.arange(config.vocab_size, device=device)
         self._ends = ids == self.end_code
         self._suppressed = (ids >= config.vocab_size - CONTROL_ROWS) & ~self._ends
         self._padding = self.talker.embed_text(torch.tensor([model.config.tts_pad_token_id]))
-        self._rows = torch.arange(slots, device=device)
+        self._vocabulary = config.vocab_size
+        self._allocate_slots(slots)
+
+    def allocate(self, slots: int) -> None:
+        """Begin anew with so many slots."""
+        self.talker.allocate(slots)
+        self.predictor.allocate(slots)
+        self._allocate_slots(slots)
+
+    def _allocate_slots(self, slots: int) -> None:
+        positions, groups = self.talker.positions, self.predictor.groups
+        self.slots = Slots.of(
+            slots, positions=positions, groups=groups, vocabulary=self._vocabulary, like=self.talker.like
+        )
+        self._rows = torch.arange(slots, device=self.talker.device)
 
     def draw(self, draws: Draws, rows: Rows = ALL) -> None:
         """Draw the next frame of some slots into `slots.codes`. A frame that begins with `end_code` is none."""

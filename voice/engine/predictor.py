@@ -35,12 +35,15 @@ class Predictor:
         # narrowed once instead of in every step; the last codebook is no input
         self._inputs = [self._narrow(first), *(self._narrow(table) for table in tables[:-1])]
         self._dtype = dtype
-        like = torch.empty(0, dtype=dtype, device=first.device)
-        self._cache = Cache(self._stack, slots=slots, positions=self.groups, like=like)
-        self._native: NativeStack | None = None
-        if can_run(self._stack):
-            self._native = NativeStack(self._stack, self._cache, self._rotary)
+        self._like = torch.empty(0, dtype=dtype, device=first.device)
+        self.allocate(slots)
+        if self._native is not None:
             self._heads = [NativeMatrix(head) for head in self._heads]
+
+    def allocate(self, slots: int) -> None:
+        """Begin anew with so many slots."""
+        self._cache = Cache(self._stack, slots=slots, positions=self.groups, like=self._like)
+        self._native = NativeStack(self._stack, self._cache, self._rotary) if can_run(self._stack) else None
 
     def predict(
         self, hidden: Float[Tensor, "slots width"], first: Int64[Tensor, " slots"], draw: Draw

@@ -13,8 +13,11 @@ from enum import StrEnum
 from queue import SimpleQueue
 from typing import Protocol
 
+import torch
+
 from voice.audio import Waveform
 from voice.engine.core import Core, Parked, Utterance
+from voice.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -157,19 +160,32 @@ class Scheduler:
         return stream
 
     def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            self._drop_cancelled()
-            self._admit()
-            moving = [slot for slot, stream in self._running.items() if stream.has_room]
-            if moving:
-                self._frame(sorted(moving))
-                continue
+        try:
+            while self._turn():
+                pass
+        except Exception as error:  # of the scheduler itself: nobody may be left waiting
+            log.exception("the engine's thread failed")
+            self._end_all(error)
             with self._lock:
-                if not self._running and not self._waiting:
-                    self._thread = None
-                    return
-            self._wake.wait()
+                left, self._waiting, self._thread = self._waiting, deque(), None
+            for stream, _ in left:
+                stream.close(None, error)
+
+    def _turn(self) -> bool:
+        """One frame, or a wait for something to do. Returns False where nothing is left to say."""
+        self._wake.clear()
+        self._drop_cancelled()
+        self._admit()
+        moving = [slot for slot, stream in self._running.items() if stream.has_room]
+        if moving:
+            self._frame(sorted(moving))
+            return True
+        with self._lock:
+            if not self._running and not self._waiting:
+                self._thread = None
+                return False
+        self._wake.wait()
+        return True
 
     def _drop_cancelled(self) -> None:
         for slot, stream in list(self._running.items()):
@@ -197,12 +213,20 @@ class Scheduler:
                     self._core.begin(slot, stream.utterance)
                 else:
                     self._core.resume(slot, parked)
+            except torch.OutOfMemoryError as error:
+                self._core.end(slot)
+                self._shrink(error, waiting=(stream, parked))
+                return
             except Exception as error:  # this one's; the others go on
                 log.exception("an utterance could not begin")
                 self._core.end(slot)
                 stream.close(None, error)
+                self._wake.set()  # the others still want the slot
                 return
             self._running[slot] = stream
+            if parked is not None and (ending := stream.verdict()):  # only its last samples were still to be decoded
+                self._hand_over({slot: ending})
+                self._end(slot, ending)
             if len(self._running) > 1:
                 return
 
@@ -220,11 +244,13 @@ class Scheduler:
     def _frame(self, moving: list[int]) -> None:
         # an utterance's first frame is heard before the talker reads it
         whole = self._core.runs_whole_frames and not any(self._running[slot].is_fresh for slot in moving)
+        unread: list[int] = []
         try:
             if whole:
                 self._core.frame(moving)
             else:
                 self._core.draw(moving)
+                unread = moving
             endings = {slot: self._running[slot].verdict() for slot in moving}
             self._hand_over(endings)
             for slot, ending in endings.items():
@@ -232,10 +258,37 @@ class Scheduler:
                     self._end(slot, ending)
             if not whole:
                 self._core.read([slot for slot in moving if endings[slot] is None])
+        except torch.OutOfMemoryError as error:
+            self._shrink(error, unread=unread)
         except Exception as error:  # the device's: all of them were in it
             log.exception("a frame failed")
-            for slot in list(self._running):
-                self._end(slot, None, error)
+            self._end_all(error)
+
+    def _end_all(self, error: Exception) -> None:
+        for slot in list(self._running):
+            self._end(slot, None, error)
+
+    def _shrink(
+        self, error: Exception, *, unread: Sequence[int] = (), waiting: tuple[Stream, Parked | None] | None = None
+    ) -> None:
+        """Go on with half the slots; whoever has none waits."""
+        slots = self._core.slots
+        if slots == 1:
+            wanted = InputError(
+                "the device has too little memory for one utterance. Free some, or use a smaller model."
+            )
+            self._end_all(wanted)
+            if waiting:
+                waiting[0].close(None, wanted)
+            return
+        log.warning("out of device memory (%s): %d slots instead of %d", error, slots // 2, slots)
+        running = self._running.items()
+        parked = [(stream, self._core.park(slot, is_read=slot not in unread)) for slot, stream in running]
+        self._running = {}
+        self._core.resize(slots // 2)
+        with self._lock:
+            self._waiting.extendleft(reversed([*parked, *([waiting] if waiting else [])]))
+        self._wake.set()
 
     def _hand_over(self, endings: dict[int, Ending | None]) -> None:
         waiting = {slot: self._running[slot].due(over=ending is not None) for slot, ending in endings.items()}

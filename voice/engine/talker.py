@@ -32,13 +32,17 @@ class Talker:
         self._rotary = Rotary(talker.model.rotary_emb, positions, dtype)
         self._head: Linear = make([talker.codec_head])
         self._codec_embedding = talker.model.codec_embedding.weight.detach()
-        self.device, self.slots, self.positions = self._codec_embedding.device, slots, positions
+        self.device, self.positions = self._codec_embedding.device, positions
         self.like = torch.empty(0, talker.config.hidden_size, dtype=dtype, device=self.device)
-        self.cache = Cache(self._stack, slots=slots, positions=positions, like=self.like)
-        self._native: NativeStack | None = None
-        if can_run(self._stack):
-            self._native = NativeStack(self._stack, self.cache, self._rotary)
+        self.allocate(slots)
+        if self._native is not None:
             self._head = NativeMatrix(self._head)
+
+    def allocate(self, slots: int) -> None:
+        """Begin anew with so many slots."""
+        self.slots = slots
+        self.cache = Cache(self._stack, slots=slots, positions=self.positions, like=self.like)
+        self._native = NativeStack(self._stack, self.cache, self._rotary) if can_run(self._stack) else None
 
     @torch.inference_mode()
     def embed_text(self, ids: Int64[Tensor, " n"]) -> Float[Tensor, "n width"]:

@@ -23,20 +23,25 @@ class Memory:
     def __init__(self, tensors: list[Tensor]) -> None:
         self._tensors = tensors  # each (slots, ...)
         self._rows: Rows = slice(0)
-        self._at = 0
+        self._new: list[Tensor] = []
 
     def open(self, rows: Rows) -> None:
         """Start at the first layer, with the slots of the chunk's rows."""
-        self._rows, self._at = rows, 0
+        self._rows, self._new = rows, []
 
     def take(self) -> Tensor:
         """What the next layer remembers."""
-        return self._tensors[self._at][self._rows]
+        return self._tensors[len(self._new)][self._rows]
 
     def put(self, past: Tensor) -> None:
-        """What it shall remember from now on."""
-        self._tensors[self._at][self._rows] = past
-        self._at += 1
+        """What it shall remember once the chunk is through: one that fails half way leaves no trace."""
+        self._new.append(past)
+
+    def close(self) -> None:
+        """The chunk is through."""
+        for tensor, past in zip(self._tensors, self._new, strict=False):
+            tensor[self._rows] = past
+        self._new = []
 
     def reset(self, slot: int) -> None:
         """Forget everything: zeros are what the decoder pads the past with."""
@@ -243,6 +248,10 @@ class StreamingDecoder:
         self.frame_samples = int(decoder.total_upsample)
         self.code_groups, self.codebook_size = self._tables.shape[:2]
         self.device = self._tables.device
+        self.allocate(slots)
+
+    def allocate(self, slots: int) -> None:
+        """Begin anew with so many slots."""
         self._seen = torch.zeros(slots, dtype=torch.int64, device=self.device)
         stateful = [self._pre, self._transformer, *self._upsampling, *self._layers]
         pasts = [t for part in stateful if not isinstance(part, Snake) for t in part.past(slots)]
@@ -277,6 +286,7 @@ class StreamingDecoder:
         hidden = self._transformer(hidden, memory, self._seen[rows]).transpose(1, 2)
         for part in (*self._upsampling, *self._layers):
             hidden = part(hidden) if isinstance(part, Snake) else part(hidden, memory)
+        memory.close()
         self._seen[rows] += codes.shape[1]
         return hidden[:, 0].clamp(-1, 1)
 

@@ -65,8 +65,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save(SpeakerTrainer(speaker_shape, Voices([shard], seed=0), test_speaker.SCHEDULE), folder / "speaker")
     with_codes = material.Material(
-        corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"), sides=["train"],
-        out=str(folder / "material"), processes=1,
+        corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"),
+        recordings=None, sides=["train"], out=str(folder / "material"), processes=1,
     )  # fmt: skip
     list(material.encode_corpus(with_codes))
     return folder

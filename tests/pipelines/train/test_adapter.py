@@ -49,6 +49,14 @@ def test_a_base_of_another_shape_is_refused(adapter: Path, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_base_of_the_same_shape_but_other_weights_is_warned_of(
+    adapter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    build_tiny(tmp_path / "other", seed=1)
+    apply_adapter(adapter, tmp_path / "out", base=str(tmp_path / "other"), scale=1.0)
+    assert "of another model" in caplog.text
+
+
 def test_a_folder_that_is_no_adapter_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="is not an adapter"):
         apply_adapter(tmp_path, tmp_path / "out", base=None, scale=1.0)

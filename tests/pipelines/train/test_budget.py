@@ -1,11 +1,13 @@
 """What a training needs of memory."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 
+from pipelines.train import budget as budgets
 from pipelines.train.budget import Budget, measure_activations
 from pipelines.train.dataset import Batch, collate, lay_out
 from pipelines.train.prepare import Prepared, fit_memory, prepare
@@ -91,7 +93,7 @@ def test_checkpointing_changes_no_update(voice: Voice):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-def example(**sizes: float) -> Budget:
+def example(**sizes: Any) -> Budget:
     return Budget(**{"weights": 4e9, "gradients": 4e9, "moments": 8e9, "activations": 1e9, "available": 24e9, **sizes})
 
 
@@ -103,7 +105,7 @@ def example(**sizes: float) -> Budget:
         ({"available": 6e9}, "train=lora"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_what_helps(sizes: dict[str, float], remedy: str):
+def test_what_does_not_fit_is_refused_with_what_helps(sizes: dict[str, Any], remedy: str):
     with pytest.raises(InputError, match=f"needs .* GB of .* GB .*{remedy}"):
         example(**sizes).require_fit()
 
@@ -119,8 +121,16 @@ def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(voice: Vo
         prepared(voice, FULL)
 
 
-def test_measuring_leaves_no_gradient(voice: Voice):
-    ready = prepared(voice, FULL)
-    fit_memory(ready, Accelerator(cpu=True))
-    assert all(p.grad is None for p in ready.trainer.parameters.values())
-    assert not any(torch.isnan(p).any() for p in ready.trainer.parameters.values())
+def test_measuring_changes_no_update(voice: Voice):
+    measured, plain = prepared(voice, FULL), prepared(voice, FULL)
+    fit_memory(measured, Accelerator(cpu=True))
+    assert measured.trainer.update().loss == plain.trainer.update().loss
+    for name, parameter in plain.trainer.parameters.items():
+        assert torch.equal(measured.trainer.parameters[name], parameter), name
+
+
+def test_a_remedy_is_nothing_that_is_done_already():
+    with pytest.raises(InputError, match=r"\. Use a smaller model") as refused:
+        example(available=6e9, moments=1e9, frugal=frozenset({budgets.LORA, budgets.EIGHT_BIT})).require_fit()
+    assert "lora" not in str(refused.value)
+    assert "8bit" not in str(refused.value)

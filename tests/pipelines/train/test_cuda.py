@@ -4,6 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from pipelines.train.budget import WORK_SPACE
 from pipelines.train.prepare import fit_memory, prepare
 from tests.pipelines.train.voices import FULL, LORA, Voice
 
@@ -24,6 +25,7 @@ def test_the_loss_falls_within_the_budget(voice: Voice, train):  # type: ignore[
     while ready.trainer.step < ready.trainer.steps:
         ready.trainer.update()
     assert ready.trainer.validate().loss < before
-    assert torch.cuda.max_memory_allocated() < budget.total
+    # of a model this small the budget is all work space, so it is left out
+    assert torch.cuda.max_memory_allocated() < 1.25 * (budget.total - WORK_SPACE)
     frozen = {p.dtype for p in ready.tts.model.talker.parameters() if not p.requires_grad}
     assert frozen <= {torch.float32}  # as `tiny` is stored: what is frozen loses nothing

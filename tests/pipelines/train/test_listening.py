@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from accelerate import Accelerator
+from peft.tuners.lora import LoraLayer
 
 from pipelines.data.record import words
 from pipelines.eval import texts as evaluation_texts
+from pipelines.train.ears import Ears
 from pipelines.train.listening import (
     SENTENCES,
     Heard,
@@ -23,7 +26,9 @@ from pipelines.train.listening import (
     tired,
     untrained_sentences,
 )
-from tests.pipelines.train.voices import FULL, LISTEN, Voice
+from pipelines.train.prepare import Prepared, fit_memory, prepare
+from pipelines.train.settings import Checkpointing, Train
+from tests.pipelines.train.voices import FULL, LISTEN, LORA, Voice
 from tests.sounds import speechlike
 from voice.audio import Waveform, read_waveform
 from voice.text import LANGUAGES, same_text_key
@@ -178,5 +183,64 @@ def test_the_exported_weights_are_those_of_the_best_checkpoint(
     assert (exported == kept[2]).all()
     assert not (exported == kept[6]).all()
 
+    validations = {s.step: s.loss for s in result.history.curve if s.side == "eval"}
+    assert result.summary["eval_loss"] == pytest.approx(validations[2])
+
     stopped = voice.train(replace(listen_once, seed=1, listen=replace(listen_once.listen, patience=1)), tmp_path / "b")
     assert stopped.summary["steps"] == 4
+
+
+@pytest.mark.usefixtures("quick_judges")
+def test_the_last_weights_are_heard_in_any_case(voice: Voice, tmp_path: Path):
+    rarely = replace(LISTEN, every=3, forgetting=False)
+    result = voice.train(replace(FULL, listen=rarely), tmp_path / "out")
+    assert [h.step for h in result.history.heard] == [0, 3, 4]
+
+
+@pytest.mark.usefixtures("quick_judges")
+def test_what_was_forgotten_can_be_listened_to(voice: Voice, tmp_path: Path):
+    result = voice.train(replace(FULL, epochs=1, listen=LISTEN), tmp_path / "out")
+    for take in result.history.forgetting[0].takes:
+        assert (result.snapshots.audio / take.audio).is_file()
+
+
+def ears_of(voice: Voice, train: Train, folder: Path) -> tuple[Prepared, Ears]:
+    accelerator = Accelerator(cpu=True)
+    config = voice.settings(train)
+    ready = prepare(config.voice, config.model, train, voice.folders.codes, accelerator)
+    ears = Ears.of(ready, LISTEN, voice.folders.processed, folder, voice="Me", language="en", accelerator=accelerator)
+    return ready, ears
+
+
+def said(ears: Ears) -> list[np.ndarray]:
+    return [read_waveform(ears.audio / take.audio) for take in ears.hear(1).takes]
+
+
+@pytest.mark.usefixtures("quick_judges")
+@pytest.mark.parametrize("method", [FULL, LORA], ids=["full", "lora"])
+def test_a_model_in_the_middle_of_its_training_speaks_as_its_checkpoint_would(
+    voice: Voice, tmp_path: Path, method: Train
+):
+    ready, ears = ears_of(voice, replace(method, gradient_checkpointing=Checkpointing.always), tmp_path)
+    fit_memory(ready, Accelerator(cpu=True))
+    ready.trainer.update()
+    assert ready.tts.model.talker.training
+    in_training = said(ears)
+    ready.tts.model.eval()
+    for one, other in zip(in_training, said(ears), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("quick_judges")
+def test_adapters_are_heard_at_the_scale_they_are_exported_at_and_trained_at_one(voice: Voice, tmp_path: Path):
+    assert LORA.lora is not None
+    silent = replace(LORA, lr=0.05, lora=replace(LORA.lora, scale=0.0))
+    ready, ears = ears_of(voice, silent, tmp_path / "silent")
+    before = said(ears)
+    for _ in range(3):
+        ready.trainer.update()
+    for one, other in zip(before, said(ears), strict=True):
+        np.testing.assert_array_equal(one, other)  # at scale 0 what the adapters learnt is not heard
+    assert ready.adapted is not None
+    scales = {m.scaling["default"] for m in ready.adapted.modules() if isinstance(m, LoraLayer)}
+    assert scales == {1.0}

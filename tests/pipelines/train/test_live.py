@@ -22,6 +22,7 @@ class SilentJudge:
     name = "sphinx"
 
 
+TAKE = Take(1, "en_1", "en", 0, "a", "a", 0.25, 0.75, 1.5, False, 2.0, "step-000001/en_1_0.flac")
 JUDGES = Judges(SilentJudge(), SilentJudge(), "en", [], 1.0)  # type: ignore[arg-type]
 
 
@@ -29,12 +30,11 @@ def test_curves_and_what_was_heard_can_be_followed(tmp_path: Path):
     audio = tmp_path / "audio"
     (audio / "step-000001").mkdir(parents=True)
     (audio / "step-000001" / "en_1_0.flac").write_bytes(b"fLaC")
-    take = Take(1, "en_1", "en", 0, "a", "a", 0.25, 0.75, 1.5, False, 2.0, "step-000001/en_1_0.flac")
     with Live(tmp_path, tags={"voice": "me"}) as live:
         run_id = live.open("")
         live.step(step(0, side=EVAL))
         live.step(step(1))
-        live.heard(Heard(1, (take,)), JUDGES, audio)
+        live.heard(Heard(1, (TAKE,)), JUDGES, audio)
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -69,6 +69,22 @@ def test_a_store_that_fails_costs_curves_and_not_the_training(
     with Live(tmp_path, tags={}) as live:
         voice.train(FULL, tmp_path / "out", recorder=live)
     assert (tmp_path / "out" / "voice.json").is_file()
+    assert "database is locked" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["start", "finish", "log_artifact"])
+def test_no_call_of_a_failing_store_stops_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+):
+    def locked(*_: object) -> None:
+        raise MlflowException("database is locked")
+
+    monkeypatch.setattr(Store, method, locked)
+    with pytest.raises(KeyError, match="the reason"), Live(tmp_path, tags={}) as live:
+        live.open("")
+        live.step(step(1))
+        live.heard(Heard(1, (TAKE,)), JUDGES, tmp_path) if method == "log_artifact" else None
+        raise KeyError("the reason")
     assert "database is locked" in caplog.text
 
 

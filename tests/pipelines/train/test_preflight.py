@@ -56,6 +56,18 @@ def test_memory_and_disk_that_do_not_suffice_fail_with_the_remedy(tmp_path: Path
     assert "Make room" in full.found
 
 
+def test_a_card_that_torch_cannot_use_is_no_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    driver = tmp_path / "version"
+    monkeypatch.setattr(checks, "DRIVER", driver)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert checks.check_device(torch.device("cpu")).ok
+    driver.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.57.02  Tue Jul 13 16:14:05 UTC 2021\n")
+    refused = checks.check_device(torch.device("cpu"))
+    assert not refused.ok
+    assert "driver 470.57.02" in refused.found
+    assert "update the driver to one for CUDA 13.0" in refused.found
+
+
 @pytest.mark.parametrize(("capability", "ok"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
 def test_a_card_without_bf16_fails(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], ok: bool):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)

@@ -1,5 +1,6 @@
 """Whatever ends a training, the same command goes on with it, bit for bit."""
 
+import errno
 import json
 import os
 import signal
@@ -101,6 +102,36 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(two_states: Path, nam
     assert found.state["step"] == 4
 
 
+def test_a_damaged_state_takes_no_place_of_a_whole_one(two_states: Path, voice: Voice, tmp_path: Path):
+    (two_states / "step-000005" / "digests.json").write_text("{")
+    Snapshots(two_states).save(4, {"a": torch.zeros(1)}, {"step": 4}, {})
+    assert [p.name for p in two_states.glob("step-*")] == ["step-000004"]
+
+
+def test_the_best_weights_that_a_state_names_are_there(tmp_path: Path):
+    snapshots = Snapshots(tmp_path)
+    for step in (2, 4, 6):
+        snapshots.save_best(step, {"a": torch.full((1,), float(step))})
+        snapshots.save(step, {"a": torch.zeros(1)}, {"step": step}, {})
+    assert snapshots.best(4)["a"] == 4.0
+    assert snapshots.best(6)["a"] == 6.0
+    assert not (tmp_path / "best-000002").exists()
+
+
+def test_a_full_disk_is_told_from_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        Snapshots(tmp_path).save(1, {}, {}, {})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 0})())
+    with pytest.raises(OSError, match="No space left") as full:
+        Snapshots(tmp_path).save(1, {}, {}, {})
+    assert full.value.errno == errno.ENOSPC
+    assert not list(tmp_path.glob("step-*"))
+
+
 def test_without_a_whole_state_it_starts_anew(two_states: Path, voice: Voice, tmp_path: Path):
     for folder in two_states.glob("step-*"):
         (folder / "digests.json").write_text("{")
@@ -126,6 +157,22 @@ def test_a_state_on_the_disk_is_plain_tensors_and_json(two_states: Path):
     torch.load(folder / "optimizer.pt", weights_only=True)
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")]
+)
+def test_a_validation_without_memory_names_what_helps(
+    voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    from pipelines.train.trainer import Trainer
+
+    def too_much(self: Trainer) -> Step:
+        raise error
+
+    monkeypatch.setattr(Trainer, "validate", too_much)
+    with pytest.raises(InputError, match=r"out of memory after update 0\. Lower train\.max_positions"):
+        voice.train(FULL, tmp_path / "out")
+
+
 def test_running_out_of_memory_names_what_helps_and_keeps_the_state(
     voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -139,7 +186,7 @@ def test_running_out_of_memory_names_what_helps_and_keeps_the_state(
         return update(self)
 
     monkeypatch.setattr(Trainer, "update", third_is_too_much)
-    with pytest.raises(InputError, match=r"out of memory at update 3\. Lower train.max_positions"):
+    with pytest.raises(InputError, match=r"out of memory after update 2\. Lower train.max_positions"):
         voice.train(FOUR_EPOCHS, tmp_path / "out")
     monkeypatch.undo()
     assert voice.train(replace(FOUR_EPOCHS, max_positions=60), tmp_path / "out").history.curve[-1].step == 8

@@ -1,5 +1,6 @@
 """One update: what it weighs, what it moves, what stops it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,12 @@ def prepared(voice: Voice, train: Train) -> Prepared:
     return prepare(config.voice, config.model, train, voice.folders.codes, Accelerator(cpu=True))
 
 
-def after_updates(voice: Voice, train: Train, *, updates: int = 2) -> dict[str, Tensor]:
+def after_updates(
+    voice: Voice, train: Train, *, updates: int = 2, disturb: Callable[[], object] = lambda: None
+) -> dict[str, Tensor]:
     trainer = prepared(voice, train).trainer
     for _ in range(updates):
+        disturb()
         trainer.update()
     return {name: p.detach().clone() for name, p in trainer.parameters.items()}
 
@@ -86,8 +90,7 @@ def test_the_eight_bit_optimiser_trains(voice: Voice):
 
 def test_dropout_is_a_function_of_seed_and_step(voice: Voice):
     one = after_updates(voice, LORA)
-    torch.manual_seed(1_234)
-    other = after_updates(voice, LORA)
+    other = after_updates(voice, LORA, disturb=lambda: torch.rand(7))
     for name, weights in one.items():
         torch.testing.assert_close(other[name], weights, rtol=0, atol=0)
 
@@ -107,7 +110,7 @@ def test_a_loss_that_is_not_a_number_names_its_clips_and_moves_nothing(voice: Vo
     with torch.no_grad():
         ready.tts.model.talker.codec_head.weight.fill_(float("nan"))
     before = ready.tts.model.talker.model.norm.weight.detach().clone()
-    with pytest.raises(InputError, match=r"loss is nan at update 1, in clips c\d, c\d\. Lower train\.lr"):
+    with pytest.raises(InputError, match=r"loss is nan at update 1, in clips c\d, c\d\. .* lower train\.lr"):
         ready.trainer.update()
     torch.testing.assert_close(ready.tts.model.talker.model.norm.weight.detach(), before)
 

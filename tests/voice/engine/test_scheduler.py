@@ -1,6 +1,7 @@
 """Continuous batching: who enters and leaves when changes nobody's codes, and nobody holds up the others."""
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.voice.engine.checkpoints import core_of, speak_all
 from voice.engine.core import Core, Utterance
 from voice.engine.scheduler import Ending, Scheduler, Stream
 from voice.engine.voices import Voice
+from voice.errors import InputError
 from voice.request import Layout, Request, Sampling
 
 SLOTS = 3
@@ -26,6 +28,15 @@ def core(tiny: Any) -> Core:
 def voice(tiny: Any) -> Voice:
     width = tiny.model.config.talker_config.hidden_size
     return Voice("me", embedding=torch.randn(width, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture
+def scheduler(core: Core) -> Iterator[Scheduler]:
+    """One at a time drives the shared core: the next waits until this one's thread has ended."""
+    scheduler = Scheduler(core)
+    yield scheduler
+    if thread := scheduler._thread:
+        thread.join(WAIT)
 
 
 def utterance(core: Core, voice: Voice, number: int, *, budget: int = 12) -> Utterance:
@@ -46,9 +57,10 @@ def alone(core: Core, voice: Voice, number: int, **options: Any) -> Any:
     return codes(said), audio
 
 
-def test_the_seed_alone_decides_codes_and_samples_whatever_shares_the_batch(core: Core, voice: Voice):
+def test_the_seed_alone_decides_codes_and_samples_whatever_shares_the_batch(
+    core: Core, scheduler: Scheduler, voice: Voice
+):
     expected = [alone(core, voice, number) for number in range(8)]
-    scheduler = Scheduler(core)
     said = [utterance(core, voice, number) for number in range(8)]  # more than slots: they enter as others leave
     streams = [scheduler.submit(u, ahead=None) for u in said]
     for stream, u, (same_codes, same_audio) in zip(streams, said, expected, strict=True):
@@ -57,8 +69,7 @@ def test_the_seed_alone_decides_codes_and_samples_whatever_shares_the_batch(core
         np.testing.assert_array_equal(audio, same_audio)
 
 
-def test_a_stream_that_comes_later_enters_while_the_others_speak(core: Core, voice: Voice):
-    scheduler = Scheduler(core)
+def test_a_stream_that_comes_later_enters_while_the_others_speak(core: Core, scheduler: Scheduler, voice: Voice):
     first = iter(scheduler.submit(utterance(core, voice, 1, budget=200), ahead=1))
     next(first)
     second = scheduler.submit(utterance(core, voice, 2, budget=4))
@@ -66,8 +77,7 @@ def test_a_stream_that_comes_later_enters_while_the_others_speak(core: Core, voi
     first.close()
 
 
-def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core, voice: Voice):
-    scheduler = Scheduler(core)
+def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core, scheduler: Scheduler, voice: Voice):
     held = [scheduler.submit(utterance(core, voice, n, budget=60), ahead=1) for n in range(SLOTS)]
     heard = list(scheduler.submit(utterance(core, voice, 5)))
     assert heard
@@ -77,8 +87,7 @@ def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core,
         np.testing.assert_array_equal(codes(stream.utterance), expected)
 
 
-def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, voice: Voice):
-    scheduler = Scheduler(core)
+def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, scheduler: Scheduler, voice: Voice):
     stream = scheduler.submit(utterance(core, voice, 0, budget=300), ramp=(1,), ahead=2)
     chunks = iter(stream)
     next(chunks)
@@ -96,21 +105,21 @@ def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, voice: Vo
     assert list(scheduler.submit(utterance(core, voice, 1)))
 
 
-def test_chunks_grow_from_one_frame(core: Core, voice: Voice):
-    sizes = [len(chunk) // 1_920 for chunk in Scheduler(core).submit(utterance(core, voice, 0, budget=31))]
+def test_chunks_grow_from_one_frame(core: Core, scheduler: Scheduler, voice: Voice):
+    sizes = [len(chunk) // 1_920 for chunk in scheduler.submit(utterance(core, voice, 0, budget=31))]
     assert sizes == [1, 2, 4, 8, 12, 4]
 
 
-def test_how_an_utterance_ended_is_told(core: Core, voice: Voice):
-    stream = Scheduler(core).submit(utterance(core, voice, 0))
+def test_how_an_utterance_ended_is_told(core: Core, scheduler: Scheduler, voice: Voice):
+    stream = scheduler.submit(utterance(core, voice, 0))
     list(stream)
     assert stream.ending is Ending.BUDGET
 
 
 def test_a_failure_in_one_prompt_is_raised_to_its_listener_alone(
-    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+    core: Core, scheduler: Scheduler, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ):
-    scheduler, begin = Scheduler(core), core.begin
+    begin = core.begin
     bad = utterance(core, voice, 1)
 
     def fail(slot: int, said: Utterance) -> None:
@@ -126,9 +135,8 @@ def test_a_failure_in_one_prompt_is_raised_to_its_listener_alone(
 
 
 def test_a_failure_of_the_device_reaches_every_listener_and_the_engine_lives(
-    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+    core: Core, scheduler: Scheduler, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ):
-    scheduler = Scheduler(core)
     with monkeypatch.context() as broken:
 
         def fail(moving: Any) -> None:
@@ -141,6 +149,44 @@ def test_a_failure_of_the_device_reaches_every_listener_and_the_engine_lives(
     assert list(scheduler.submit(utterance(core, voice, 0)))
 
 
+@pytest.mark.parametrize("stage", ["begin", "draw", "read", "samples"])
+def test_out_of_memory_costs_slots_but_no_request(
+    tiny: Any, voice: Voice, stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    small = core_of(tiny, slots=4)
+    expected = [alone(small, voice, number) for number in range(5)]
+    calls, work = [0], getattr(small, stage)
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise torch.OutOfMemoryError("no memory left")
+        return work(*arguments, **options)
+
+    monkeypatch.setattr(small, stage, fail_once)
+    scheduler = Scheduler(small)
+    said = [utterance(small, voice, number) for number in range(5)]
+    for stream, u, (same_codes, same_audio) in zip([scheduler.submit(u) for u in said], said, expected, strict=True):
+        audio = np.concatenate(list(stream))
+        np.testing.assert_array_equal(codes(u), same_codes)
+        np.testing.assert_allclose(audio, same_audio, atol=1e-6)  # chunks may fall differently
+    assert small.slots == 2
+    assert "2 slots instead of 4" in caplog.text
+
+
+def test_out_of_memory_with_one_slot_is_said_and_survived(tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch):
+    single = core_of(tiny)
+    with monkeypatch.context() as broken:
+
+        def fail(*arguments: Any) -> None:
+            raise torch.OutOfMemoryError("no memory left")
+
+        broken.setattr(single, "begin", fail)
+        with pytest.raises(InputError, match="too little memory"):
+            list(Scheduler(single).submit(utterance(single, voice, 0)))
+    assert list(Scheduler(single).submit(utterance(single, voice, 0)))
+
+
 def test_the_batch_is_what_each_would_be_in_a_core_of_its_own_size(core: Core, voice: Voice):
     requests = [(Request("Hello.", "me", seed=n), voice) for n in range(SLOTS)]
     together = speak_all(core, requests, budget=9)
@@ -151,8 +197,7 @@ def test_the_batch_is_what_each_would_be_in_a_core_of_its_own_size(core: Core, v
     assert torch.equal(together[0], one)
 
 
-def test_threads_end_when_there_is_nothing_left_to_say(core: Core, voice: Voice):
-    scheduler = Scheduler(core)
+def test_threads_end_when_there_is_nothing_left_to_say(core: Core, scheduler: Scheduler, voice: Voice):
     stream: Stream = scheduler.submit(utterance(core, voice, 0))
     thread = scheduler._thread
     list(stream)

@@ -1,0 +1,47 @@
+"""Processes that work for a stage."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+PROJECT = Path(__file__).resolve().parents[2]
+STAGE = """
+import os, signal, time
+from pipelines.workers import workers
+if __name__ == "__main__":
+    with workers(2) as pool:
+        {first}
+        print(pool.submit(os.getpid).result(), flush=True)
+        {then}
+"""
+
+
+def start(folder: Path, *, first: str = "pass", then: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A stage with a pool, in a session of its own, and one of its workers."""
+    (folder / "stage.py").write_text(STAGE.format(first=first, then=then))
+    stage = subprocess.Popen(
+        [sys.executable, "stage.py"], cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, text=True,
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert stage.stdout is not None
+    return stage, psutil.Process(int(stage.stdout.readline()))
+
+
+def test_workers_do_not_outlive_a_stage_that_is_killed(tmp_path: Path):
+    stage, worker = start(tmp_path, then="time.sleep(600)")
+    stage.kill()
+    stage.wait()
+    assert psutil.wait_procs([worker], timeout=60)[1] == []
+
+
+def test_ctrl_c_leaves_the_work_to_the_stage(tmp_path: Path):
+    handler = "signal.signal(signal.SIGINT, lambda *_: print(pool.submit(abs, -7).result()))"
+    stage, _ = start(tmp_path, first=handler, then="signal.pause()")
+    assert stage.stdout is not None
+    os.killpg(stage.pid, signal.SIGINT)
+    assert stage.stdout.readline() == "7\n"
+    assert stage.wait() == 0
