@@ -126,7 +126,7 @@ def test_selecting_another_method_reruns_what_reads_it(project: Path):
     ("module", "stages"),
     [
         ("pipelines/train/loss.py", {"finetune"}),
-        ("pipelines/eval/metrics.py", {"score"}),
+        ("pipelines/eval/metrics.py", {"score", "compare"}),
         ("pipelines/eval/numerals.py", {"score"}),
         ("pipelines/eval/gate.py", {"compare"}),
         ("pipelines/eval/bootstrap.py", {"compare"}),

@@ -159,7 +159,10 @@ class HttpASR:
         try:
             answer = httpx2.post(self._url, data=fields, files={"file": ("clip.wav", audio, "audio/wav")}, timeout=120)
             answer.raise_for_status()
-            return str(answer.json()["text"]).strip()
+            text = answer.json()["text"]
+            if not isinstance(text, str):
+                raise TypeError(f"its text is {text!r}")
+            return text.strip()
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(

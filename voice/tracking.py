@@ -92,11 +92,12 @@ class Store:
         model_id = self._point(run.model, run_id) if run.model else None
         self.log_metrics(run_id, [(0, run.metrics), *curves], model_id=model_id)
         self._log_inputs(run_id, run.inputs)
-        tags = [RunTag(k, v) for k, v in {**run.tags, KEY_TAG: run.key}.items()]
+        tags = [RunTag(k, v) for k, v in run.tags.items()]
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in run.params.items()], tags=tags)
         for path in run.artifacts:
             self.log_artifact(run_id, path, path.name if path.is_dir() else None)
         self.finish(run_id)
+        self._client.set_tag(run_id, KEY_TAG, run.key)  # last: what has it is whole
         if run_id != run.live:
             self._client.delete_tag(run_id, UNFINISHED_TAG)
         return run_id

@@ -97,14 +97,34 @@ def latest(votes: Iterable[Vote]) -> list[Vote]:
     return list({(vote.one_audio, vote.other_audio): vote for vote in votes}.values())
 
 
-def poll(votes: Sequence[Vote], voice: str, system: str, against: str, audio: Mapping[str, set[str]]) -> Poll:
-    """Count the votes on audio that is still there (`audio`: system -> hashes of its files)."""
+def poll(
+    votes: Sequence[Vote], voice: str, system: str, against: str, audio: Mapping[str, set[str]], *, first: int
+) -> Poll:
+    """Count the votes on audio that is still there (`audio`: system -> hashes of its files), by sentence.
+
+    The takes of a sentence are no independent votes, so what most of them say is one. And the `first` decided sentences
+    count, no later ones: who may go on until the figures please them, gets them to please (with a coin and 130
+    sentences in 15 of 100 tests, instead of 2.5).
+    """
     counted = [
-        vote.chosen
+        vote
         for vote in latest(votes)
         if vote.voice == voice
         and {vote.one, vote.other} == {system, against}
         and vote.one_audio in audio[vote.one]
         and vote.other_audio in audio[vote.other]
     ]
-    return Poll(counted.count(system), counted.count(against), counted.count(NEITHER))
+    won, lost, tied = 0, 0, 0
+    for choices in _by_sentence(counted):
+        lead = choices.count(system) - choices.count(against)
+        won, lost, tied = won + (lead > 0), lost + (lead < 0), tied + (lead == 0)
+        if won + lost == first:
+            break
+    return Poll(won, lost, tied)
+
+
+def _by_sentence(votes: Sequence[Vote]) -> Iterable[list[str]]:
+    choices: dict[str, list[str]] = {}
+    for vote in sorted(votes, key=lambda vote: vote.time):
+        choices.setdefault(vote.sentence, []).append(vote.chosen)
+    return choices.values()

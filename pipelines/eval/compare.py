@@ -145,13 +145,13 @@ def plot_rows(metrics: Mapping[str, Any], names: Mapping[str, str]) -> list[dict
     ]
 
 
-def count_votes(votes: Sequence[Vote], voice: str, scored: Scored) -> Poll:
+def count_votes(votes: Sequence[Vote], voice: str, scored: Scored, *, first: int) -> Poll:
     """The owner's votes between the fine-tuned voice and zero-shot on the takes that were scored."""
     pair = (System.FINETUNED, BASELINE)
     if not any(vote.voice == voice for vote in votes):
         return Poll(0, 0, 0)
     audio = {s.value: {audio_digest(Path(r["audio"])) for r in scored.rows[s] if r["audio"]} for s in pair}
-    return poll(votes, voice, *pair, audio)
+    return poll(votes, voice, *pair, audio, first=first)
 
 
 def says(detectable: float | None) -> str:
@@ -166,7 +166,10 @@ def main(config: Compare) -> None:
     systems = system_names(config.systems, settings.floors)
     everything = [*systems, REAL, CODEC, *settings.floors]
     scored = Scored({name: read_rows(reports / "scores" / f"{name}.csv") for name in everything}, systems)
-    names, votes = metric_names(config.judges), count_votes(read_votes(VOTES), config.voice, scored)
+    names, votes = (
+        metric_names(config.judges),
+        count_votes(read_votes(VOTES), config.voice, scored, first=config.eval.votes),
+    )
     metrics, headlines, decision = compare(scored, settings, names, votes)
     sentences = read_sentences(reports / "sentences.csv")
     metrics["texts"] = {"language": config.language, "sentences": len(sentences), "version": digest(sentences)}

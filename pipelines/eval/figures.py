@@ -72,7 +72,7 @@ def summarise(rows: Rows, names: Mapping[str, str], resampling: Resampling) -> d
 
 
 def _said(rows: Rows, column: str) -> list[float]:
-    return known([row for row in rows if not row["error"]], column)
+    return known([row for row in rows if not row["error"] and row["silent"] != "True"], column)
 
 
 def _kind(row: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Which voice ships: the fine-tuned one has to win, the zero-shot one is what a doubt leaves."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,11 +58,13 @@ class Decision:
 def decide(evidence: Evidence, margins: Margins) -> Decision:
     """Judge by the figures; where they show no difference, by the owner's ears.
 
-    A listening test never overturns what was shown: a voice that is surely less intelligible does not ship because it
-    sounds nice.
+    A listening test never overturns what was shown, and stands for similarity only: a voice that may be less
+    intelligible by more than the margin does not ship because it sounds nice.
     """
     decision = _by_figures(evidence, margins)
-    if decision.outcome is Outcome.NO_DIFFERENCE and evidence.poll.prefers(at_least=margins.votes):
+    intelligible = evidence.sentences >= FEWEST_SENTENCES and evidence.wer.high <= margins.wer
+    open_question = decision.outcome is Outcome.NO_DIFFERENCE and intelligible and _are_numbers(evidence)
+    if open_question and evidence.poll.prefers(at_least=margins.votes):
         heard = f"the figures show no difference ({decision.reason.rstrip('.')}), but you preferred it in a blind test"
         return Decision(Outcome.FINETUNED_WINS, f"{heard}: {evidence.poll}.")
     return decision
@@ -76,6 +79,8 @@ def _by_figures(evidence: Evidence, margins: Margins) -> Decision:
     if evidence.sentences < FEWEST_SENTENCES:
         few = f"only {evidence.sentences} sentences were spoken, and fewer than {FEWEST_SENTENCES} prove nothing"
         return Decision(Outcome.NO_DIFFERENCE, f"{few}. Raise text_limit in conf/eval/.")
+    if not _are_numbers(evidence):
+        return Decision(Outcome.NO_DIFFERENCE, "a figure is not a number, so nothing is shown. Look at scores/*.csv.")
     if wer.low > margins.wer:
         return Decision(Outcome.ZERO_SHOT_WINS, f"fine-tuning made it less intelligible: WER {says(wer)}.")
     if runaway.low > margins.runaway:
@@ -91,6 +96,10 @@ def _by_figures(evidence: Evidence, margins: Margins) -> Decision:
     return Decision(
         Outcome.FINETUNED_WINS, f"it is more like you (similarity {says(sim)}), and WER {says(wer)} is no worse."
     )
+
+
+def _are_numbers(evidence: Evidence) -> bool:
+    return all(math.isfinite(end) for i in (evidence.sim, evidence.wer, evidence.runaway) for end in (i.low, i.high))
 
 
 def says(interval: Interval) -> str:

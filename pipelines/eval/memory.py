@@ -39,7 +39,10 @@ class Memory:
 
     def _note(self, digest: str, answer: Any) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        torn = self._path.is_file() and not self._path.read_bytes().endswith(b"\n")
         with self._path.open("a", encoding="utf-8") as file:
+            if torn:  # the power went while a line was being written
+                file.write("\n")
             file.write(json.dumps([digest, answer]) + "\n")
         self._known[digest] = answer
 

@@ -49,7 +49,7 @@ def main(config: Plan) -> None:
         text_limit=settings.text_limit,
         held_out_limit=settings.held_out_limit,
     )
-    panel = load_panel(config.judges, held_out[:2], language=config.language, memory=None)
+    panel = load_panel(config.judges, held_out, language=config.language, memory=None)
     panel.try_out(held_out[0])
     with publish(output_root() / "reports" / config.voice / "sentences.csv") as draft:
         write_sentences(draft, sentences)

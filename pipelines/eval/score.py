@@ -119,16 +119,17 @@ def score(
     transcripts, embeddings, opinions = panel.hear(spoken), panel.embed(spoken), panel.opine(spoken)
     for clip in tqdm(clips, f"score {name}", unit="take"):
         if clip.take.error:
-            yield _failed(clip.take)
+            yield _failed(clip.take, language)
         else:
             judged = Judged(next(transcripts), next(embeddings), next(opinions))
             yield _row(clip, judged, panel, language, early_stop_pace)
 
 
-def _failed(take: Take) -> Row:
+def _failed(take: Take, language: str) -> Row:
+    words = compare(take.text, "", spoken=take.spoken, language=language).length
     return Row(
         sentence=take.sentence, origin=take.origin, kind=take.kind, take=take.take, text=take.text, spoken=take.spoken,
-        transcript="", wer=1.0, cer=1.0, errors=(words := len(take.text.split())), words=words,
+        transcript="", wer=1.0, cer=1.0, errors=words, words=words,
         sim=0.0, mos=_LOWEST_MOS, seconds=0.0,
         characters_per_second=0.0, pitch_hz=None, pitch_semitones=None, level_dbfs=None, level_db=None,
         pause_share=None, pauses_per_second=None, clipped_share=None, runaway=False, early_stop=False, silent=False,
@@ -143,11 +144,12 @@ def _row(clip: Clip, judged: Judged, panel: Panel, language: str, early_stop_pac
     sim = panel.similarity(judged.embedding, but=clip.itself)
     error = "" if said.silent or math.isfinite(sim) else "the judge of speakers gave no number"
     silent = said.silent or bool(error)  # either way nobody's voice is in it
-    characters = len(take.text) / length
+    characters = len(take.spoken or take.text) / length
     return Row(
         sentence=take.sentence, origin=take.origin, kind=take.kind, take=take.take, text=take.text, spoken=take.spoken,
         transcript=judged.transcript,
-        wer=max(1.0, heard.wer) if silent else heard.wer, cer=heard.cer, errors=heard.errors, words=heard.length,
+        wer=max(1.0, heard.wer) if silent else heard.wer, cer=max(1.0, heard.cer) if silent else heard.cer,
+        errors=max(heard.length, heard.errors) if silent else heard.errors, words=heard.length,
         sim=0.0 if silent else sim, mos=_LOWEST_MOS if silent and judged.mos is not None else judged.mos,
         seconds=length, characters_per_second=characters,
         pitch_hz=said.pitch_hz or None, pitch_semitones=said.pitch_semitones if said.pitch_hz else None,

@@ -62,7 +62,9 @@ class MoreSystem:
 
 
 def system_names(more: dict[str, MoreSystem], floors: dict[str, str]) -> list[str]:
-    """All systems, the four of every evaluation first. Raises InputError where a name is taken or no folder's."""
+    """All systems, the four of every evaluation first. Raises InputError for impossible names, and without floors."""
+    if not floors:
+        raise InputError("floors in conf/eval/ is empty: figures without another voice beside them mean nothing.")
     names = [*(system.value for system in System), *more]
     taken = [*(system.value for system in System), REAL, CODEC]
     for place, added in (("conf/systems.yaml", more), ("floors in conf/eval/", floors)):

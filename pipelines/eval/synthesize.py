@@ -29,7 +29,8 @@ from voice.tts import TTS, Qwen3TTS, Request, Speech
 log = logging.getLogger(__name__)
 
 UTTERANCES = "utterances.csv"
-_FAILURES = (RuntimeError, ValueError, NotImplementedError)
+_FAILURES = (RuntimeError, ValueError)
+MOST_FAILURES = 0.5  # of the takes: more is no bad voice but a broken set-up, against which any other would win
 
 
 @dataclass
@@ -143,6 +144,8 @@ def _speak(tts: TTS, tasks: Sequence[Take], out: Path, *, language: str) -> Iter
     started = time.perf_counter()
     try:
         spoken = tts.batch(requests)
+    except InputError:
+        raise  # of the set-up, not of a sentence
     except _FAILURES as error:
         if len(tasks) > 1:  # one of them: find out which, and keep the others
             for task in tasks:
@@ -173,7 +176,12 @@ def _keep(task: Take, speech: Speech, out: Path, seconds_per_second: float) -> T
 def time_first_audio(tts: TTS, takes: Sequence[Take], *, language: str, sentences: int) -> list[Take]:
     """Stream the first take of the first few sentences again, one at a time, and note when audio arrives."""
     chosen = [take for take in takes if take.take == 0 and not take.error][:sentences]
-    timed = {take.sentence: _first_audio(tts, take, language) for take in chosen}
+    timed = {}
+    for take in chosen:
+        try:
+            timed[take.sentence] = _first_audio(tts, take, language)
+        except _FAILURES as error:  # it has been spoken: its time is not worth losing that
+            log.warning("%s could not be timed: %s", take.sentence, error)
     return [
         replace(take, first_audio_seconds=timed[take.sentence]) if take.take == 0 and take.sentence in timed else take
         for take in takes
@@ -190,6 +198,17 @@ def _first_audio(tts: TTS, take: Take, language: str) -> float:
     return elapsed
 
 
+def require_speech(takes: list[Take], system: str) -> list[Take]:
+    """Return the takes. Raises InputError where most of them failed."""
+    failed = [take.error for take in takes if take.error]
+    if len(failed) > MOST_FAILURES * len(takes):
+        raise InputError(
+            f"{system}: {len(failed)} of {len(takes)} takes failed, the first with: {failed[0]}. Lower batch in "
+            "conf/eval/ if memory ran out; otherwise train or fetch the checkpoint again."
+        )
+    return takes
+
+
 @stage(Synthesize)
 def main(config: Synthesize) -> None:
     """Speak as one system of one voice."""
@@ -202,7 +221,8 @@ def main(config: Synthesize) -> None:
             tts, sentences, draft, language=config.language, takes=settings.takes, seed=settings.seed,
             batch=settings.batch,
         )  # fmt: skip
-        takes = time_first_audio(tts, list(spoken), language=config.language, sentences=settings.first_audio)
+        takes = require_speech(list(spoken), config.system)
+        takes = time_first_audio(tts, takes, language=config.language, sentences=settings.first_audio)
         write_takes(draft, takes)
     log.info(
         "%d takes, %d runaways, %d failed", len(takes), sum(t.runaway for t in takes), sum(bool(t.error) for t in takes)

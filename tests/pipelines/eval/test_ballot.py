@@ -25,15 +25,26 @@ def test_votes_on_audio_that_is_gone_on_others_and_of_others_do_not_count():
         replace(VOTE, one_audio="hash-of-an-older-training"),
         replace(VOTE, voice="you", one_audio="hash-g"),
         replace(VOTE, one="finetuned_in_context", one_audio="x", chosen=NEITHER),
-        replace(VOTE, one_audio="hash-g", chosen="zero_shot"),
+        replace(VOTE, sentence="en_002", one_audio="hash-g", chosen="zero_shot"),
     ]
-    assert poll(votes, "me", "finetuned", "zero_shot", AUDIO) == Poll(won=1, lost=1, tied=0)
-    assert poll(votes, "me", "zero_shot", "finetuned", AUDIO) == Poll(won=1, lost=1, tied=0)
+    assert poll(votes, "me", "finetuned", "zero_shot", AUDIO, first=20) == Poll(won=1, lost=1, tied=0)
+    assert poll(votes, "me", "zero_shot", "finetuned", AUDIO, first=20) == Poll(won=1, lost=1, tied=0)
 
 
 def test_a_changed_mind_counts_once():
     votes = [VOTE, replace(VOTE, chosen=NEITHER)]
-    assert poll(votes, "me", "finetuned", "zero_shot", AUDIO) == Poll(0, 0, 1)
+    assert poll(votes, "me", "finetuned", "zero_shot", AUDIO, first=20) == Poll(0, 0, 1)
+
+
+def test_takes_of_one_sentence_are_one_vote_and_later_sentences_none():
+    takes = [replace(VOTE, take=take, one_audio=f"hash-{take}") for take in range(4)]
+    later = [
+        replace(VOTE, sentence=f"en_{n:03}", one_audio=f"hash-{n}", chosen="zero_shot", time=f"2026-11-26T10:0{n}:00")
+        for n in range(4, 9)
+    ]
+    audio = {"finetuned": {f"hash-{n}" for n in range(9)}, "zero_shot": {"hash-z"}}
+    assert poll(takes, "me", "finetuned", "zero_shot", audio, first=20) == Poll(1, 0, 0)
+    assert poll([*later, *takes], "me", "finetuned", "zero_shot", audio, first=3) == Poll(1, 2, 0)
 
 
 def test_preference_is_a_sign_test():

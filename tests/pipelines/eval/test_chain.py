@@ -14,7 +14,7 @@ from pipelines.eval.panel import Panel, Recording, load_panel, metric_names
 from pipelines.eval.report import Limits, render
 from pipelines.eval.score import Clip, Row, read_rows, recorded, score, takes_of
 from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, System, system_names
-from pipelines.eval.synthesize import Take, read_takes, synthesize, time_first_audio, write_takes
+from pipelines.eval.synthesize import Take, read_takes, require_speech, synthesize, time_first_audio, write_takes
 from pipelines.eval.texts import Sentence
 from voice.audio import Waveform, write_wav
 from voice.errors import InputError
@@ -160,6 +160,7 @@ def test_silence_is_nobody_and_not_understood_whatever_a_judge_makes_of_it(tmp_p
     folder = synthesised(Humming(200, wrong={SENTENCES[0].text: np.zeros(9_600, np.float32)}), tmp_path / "system")
     silent = [row for row in judged(takes_of(folder), panel) if row.sentence == "en_000"]
     assert [(row.silent, row.wer, row.sim) for row in silent] == [(True, 1.0, 0.0)] * 2
+    assert all(row.cer >= 1.0 and row.errors >= row.words > 0 for row in silent)
 
 
 def test_what_is_said_in_no_time_stopped_early(tmp_path: Path, panel: Panel):
@@ -279,3 +280,11 @@ def test_a_system_needs_a_name_of_its_own(name: str):
     assert system_names({"mine": MoreSystem(checkpoint="models/x")}, floors) == [*System, "mine"]
     with pytest.raises(InputError, match="taken or not a plain name"):
         system_names({name: MoreSystem(checkpoint="models/x")}, floors)
+
+
+def test_a_system_of_which_most_takes_failed_is_no_baseline_to_win_against():
+    take = Take("a", "fixed", "", "Text.", "Text.", 0, 1)
+    failed = replace(take, error="CUDA error")
+    assert require_speech([take, failed], "zero_shot") == [take, failed]
+    with pytest.raises(InputError, match="zero_shot: 2 of 3 takes failed, the first with: CUDA error"):
+        require_speech([take, failed, failed], "zero_shot")

@@ -69,6 +69,22 @@ def test_votes_break_a_no_difference_and_nothing_else(sim, wer, poll: Poll, outc
     assert judged(sim, wer, poll=poll).outcome is outcome
 
 
+def test_votes_ship_no_voice_that_may_be_less_intelligible():
+    assert judged(UNSURE, (-0.01, 0.06), poll=LOVED).outcome is Outcome.NO_DIFFERENCE
+    few = [Interval(0.0, -0.01, 0.01, detectable=0.1)] * 3
+    assert decide(Evidence(*few, sentences=5, poll=LOVED), MARGINS).outcome is Outcome.NO_DIFFERENCE
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_is_not_a_number_shows_nothing(which: int):
+    ends = [BETTER, SAME, SAME]
+    ends[which] = (float("nan"), float("nan"))
+    sim, wer, runaway = ends
+    decision = judged(sim, wer, runaway=runaway, poll=LOVED)
+    assert decision.outcome is Outcome.NO_DIFFERENCE
+    assert decision.winner is System.ZERO_SHOT
+
+
 @pytest.mark.parametrize(("sentences", "outcome"), [(5, Outcome.NO_DIFFERENCE), (6, Outcome.FINETUNED_WINS)])
 def test_a_handful_of_sentences_proves_nothing(sentences: int, outcome: Outcome):
     sim = {f"s{i}": 0.1 + 0.01 * i for i in range(sentences)}  # each of them better

@@ -1,7 +1,7 @@
 // One pair at a time. The page never learns which system stands on which side.
 const $ = id => document.getElementById(id);
 const sound = new Audio();
-let state = null, heard = new Set();
+let state = null, heard = new Set(), takes = {};
 
 const ask = async (path, body) => {
   const options = path === "state" ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body ?? {}) };
@@ -16,8 +16,18 @@ const ask = async (path, body) => {
   }
 };
 
+// Whole, not by address: Safari asks for media in ranges, and everything is here before it is asked for.
+const fetchTake = async (trial, side) => {
+  const answer = await fetch(`/api/audio/${trial}/${side}`);
+  if (!answer.ok) throw new Error((await answer.json()).error?.message ?? answer.statusText);
+  return URL.createObjectURL(await answer.blob());
+};
+
 const show = next => {
   state = next;
+  for (const take of Object.values(takes)) take.then(URL.revokeObjectURL, () => {});
+  takes = {};
+  if (state.text !== null) for (const side of ["a", "b", "x"]) (takes[side] = fetchTake(state.trial, side)).catch(() => {});
   heard = new Set();
   sound.pause();
   const over = state.text === null;
@@ -37,9 +47,9 @@ const allow = () => {
 };
 
 const play = async side => {
-  sound.src = `/api/audio/${state.trial}/${side}`;
   for (const button of document.querySelectorAll(".sides button")) button.classList.toggle("playing", button.dataset.side === side);
   try {
+    sound.src = await takes[side];
     await sound.play();
   } catch (error) {
     if (error.name !== "AbortError") $("problem").textContent = `This browser does not play: ${error.message}`; // another was chosen
