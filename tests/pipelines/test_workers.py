@@ -39,8 +39,9 @@ def test_workers_do_not_outlive_a_stage_that_is_killed(tmp_path: Path):
 
 
 def test_ctrl_c_leaves_the_work_to_the_stage(tmp_path: Path):
-    handler = "signal.signal(signal.SIGINT, lambda *_: print(pool.submit(abs, -7).result()))"
-    stage, _ = start(tmp_path, first=handler, then="signal.pause()")
+    handler = "asked = []; signal.signal(signal.SIGINT, lambda *_: asked.append(True))"
+    then = "while not asked: time.sleep(0.01)\n        print(pool.submit(abs, -7).result())"
+    stage, _ = start(tmp_path, first=handler, then=then)
     assert stage.stdout is not None
     os.killpg(stage.pid, signal.SIGINT)
     assert stage.stdout.readline() == "7\n"
