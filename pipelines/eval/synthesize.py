@@ -92,16 +92,19 @@ def seed_of(seed: int, sentence: str, take: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}|{sentence}|{take}".encode()).digest()[:4], "big") >> 1
 
 
+def require_known(config: Synthesize) -> None:
+    """Raise InputError for a system that there is not."""
+    known = system_names(config.systems, config.eval.floors)
+    if config.system not in known:
+        raise InputError(f"system={config.system} is not a system. Use one of {', '.join(known)}.")
+
+
 def load_system(config: Synthesize, processed: Path, finetuned: Path) -> TTS:
-    """Load one of the systems. Raises InputError for a name that is none."""
+    """Load one of the systems."""
     name = config.system
     if name in config.systems:
         return load_pack(Path(config.systems[name].checkpoint), in_context=config.systems[name].in_context)
-    try:
-        system = System(name)
-    except ValueError:
-        known = ", ".join(system_names(config.systems, config.eval.floors))
-        raise InputError(f"system={name} is not a system. Use one of {known}.") from None
+    system = System(name)
     if system in (System.FINETUNED, System.FINETUNED_IN_CONTEXT):
         in_context = system is System.FINETUNED_IN_CONTEXT
         return load_pack(finetuned, in_context=in_context, reference=Reference.read(processed))
@@ -212,6 +215,7 @@ def require_speech(takes: list[Take], system: str) -> list[Take]:
 @stage(Synthesize)
 def main(config: Synthesize) -> None:
     """Speak as one system of one voice."""
+    require_known(config)
     reports, settings = Path("reports") / config.voice, config.eval
     sentences = read_sentences(reports / "sentences.csv")
     tts = load_system(config, Path("data/processed") / config.voice, Path("models") / config.voice / "finetuned")

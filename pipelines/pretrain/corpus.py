@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Int16
 from tqdm import tqdm
 
+from pipelines.eval.texts import fixed_sentences
 from pipelines.pretrain import espeak
 from pipelines.pretrain.espeak import Speaker
 from pipelines.pretrain.sentences import Sentences
@@ -36,7 +37,6 @@ from voice.text import same_text_key
 log = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 400
-TEXTS = Path(__file__).parents[1] / "eval" / "texts" / "en.txt"  # never trained on
 SAMPLES_FILE, INDEX_FILE = "samples.s16", "index.csv"
 
 
@@ -137,7 +137,7 @@ def make_judged(folder: Path, *, data: Path) -> Shard:
     """The project's evaluation sentences, which make sense, by speakers that a recogniser understands, in turn."""
     if (folder / INDEX_FILE).is_file():
         return Shard.read(folder)
-    texts = [line.strip() for line in TEXTS.read_text(encoding="utf-8").splitlines() if line.strip()]
+    texts = [sentence.text for sentence in fixed_sentences("en")]  # never trained on
     speakers, rng = espeak.judged_speakers(), random.Random(folder.name)
     clips, parts, start = [], [], 0
     for number, text in enumerate(texts):
