@@ -16,7 +16,7 @@ from tests.pipelines.train.voices import write_codes, write_processed
 
 PROJECT = Path(__file__).resolve().parents[3]
 RECIPE = [
-    "voice=me", "model=tiny", "train.listen=null", "train.epochs=12", "train.batch_size=2", "train.lr=1e-3",
+    "voice=me", "model=tiny", "train.listen=null", "train.epochs=40", "train.batch_size=2", "train.lr=1e-3",
     "train.checkpoint_every=1",
 ]  # fmt: skip
 pytestmark = pytest.mark.slow
