@@ -31,13 +31,13 @@ def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:
     return values
 
 
-def said_by_first(flag: bool, accelerator: Accelerator) -> bool:
+def said_by_first(number: int, accelerator: Accelerator) -> int:
     """What the first process decided, after all have come this far."""
     if accelerator.num_processes == 1:
-        return flag
-    said = torch.tensor(int(flag), device=accelerator.device)
+        return number
+    said = torch.tensor(number, device=accelerator.device)
     distributed.broadcast(said, src=0)
-    return bool(said)
+    return int(said)
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[Tensor]]:

@@ -36,7 +36,7 @@ class Stopped(Exception):  # noqa: N818  not an error: somebody asked for it
 
     def __init__(self, signum: int, step: int, steps: int) -> None:
         super().__init__(f"stopped after update {step} of {steps}. Run the same command to go on from there.")
-        self.signum = signum or signal.SIGTERM  # another process may have got it
+        self.signum = signum
 
 
 @dataclass
@@ -101,15 +101,17 @@ class Training:
         Where nobody listened they are the last ones.
         """
         chosen = best(self.history.heard, min_gain=self._train.listen.min_gain) if self._train.listen else None
-        if chosen is not None and chosen.step != self.trainer.step:
-            self.trainer.put_weights(self._snapshots.best(chosen.step))
+        # the first process alone has heard anything, but all validate, and on the same weights
+        step = said_by_first(chosen.step if chosen else self.trainer.step, self._accelerator)
+        if step != self.trainer.step:
+            self.trainer.put_weights(self._snapshots.best(step))
         with self._memory():
             validation = self.trainer.validate()
-        self._check_forgetting(chosen.step if chosen else self.trainer.step)
+        self._check_forgetting(step)
         return chosen, validation
 
     def _check_forgetting(self, step: int) -> None:
-        if self._ears is None or not self._accelerator.is_main_process:
+        if self._ears is None:
             return
         with self._memory():
             heard = self._ears.hear_untrained(step)
@@ -136,11 +138,11 @@ class Training:
         # the last weights are heard in any case: nothing unheard is exported
         if at_epoch if every is None else self.trainer.step % every == 0 or self.trainer.step == self.trainer.steps:
             yield from self._listen()
-        stop = said_by_first(bool(self._signum), self._accelerator)
-        if stop or at_epoch or self.trainer.step % self._train.checkpoint_every == 0:
+        signum = said_by_first(self._signum, self._accelerator)
+        if signum or at_epoch or self.trainer.step % self._train.checkpoint_every == 0:
             self._save()
-        if stop and self.trainer.step < self.trainer.steps:
-            raise Stopped(self._signum, self.trainer.step, self.trainer.steps)
+        if signum and self.trainer.step < self.trainer.steps:
+            raise Stopped(signum, self.trainer.step, self.trainer.steps)
 
     def _note(self, step: Step) -> Iterator[Step]:
         self.history.curve.append(step)
@@ -152,9 +154,9 @@ class Training:
         yield from self._note(step)
 
     def _listen(self) -> Iterator[Heard]:
-        if self._ears is None or self._train.listen is None:
+        if self._train.listen is None:
             return
-        if self._accelerator.is_main_process:
+        if self._ears is not None:  # the first process alone has them; the others wait below
             before = best(self.history.heard, min_gain=self._train.listen.min_gain)
             with self._memory():
                 self.history.heard.append(heard := self._ears.hear(self.trainer.step))
@@ -166,7 +168,7 @@ class Training:
     def _is_tired(self) -> bool:
         listen = self._train.listen
         decided = listen is not None and tired(self.history.heard, min_gain=listen.min_gain, patience=listen.patience)
-        return said_by_first(decided, self._accelerator)
+        return bool(said_by_first(decided, self._accelerator))
 
     def _save(self) -> None:
         if self._accelerator.is_main_process:

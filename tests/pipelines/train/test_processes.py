@@ -1,5 +1,7 @@
 """Processes of their own: killed ones, and two at once."""
 
+import csv
+import json
 import os
 import random
 import signal
@@ -70,19 +72,36 @@ def test_killed_at_ten_random_moments_the_training_ends_as_if_it_had_not_been(tm
         torch.testing.assert_close(weights(killed)[name], tensor, rtol=0, atol=0)
 
 
+def finish_in_two_processes(folder: Path, *words: str) -> None:
+    # `accelerate launch` would start a single process on a CPU, without a word; on CUDA it calls this launcher
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "pipelines.train.finetune"]
+    result = subprocess.run(
+        [sys.executable, "-m", *launch, *words],
+        cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "process 1 of 2" in result.stdout + result.stderr
+
+
+def test_the_second_process_waits_while_the_first_listens_and_validates_what_is_exported(tmp_path: Path):
+    folder = project(tmp_path / "two")
+    recipe = [word for word in RECIPE if not word.startswith(("train.listen", "train.epochs"))]
+    # a gain that nothing brings: the first listening after an update stays the best, and its weights are put back
+    listening = ["train.listen.forgetting=false", "train.listen.min_gain=9", "train.epochs=2"]
+    finish_in_two_processes(folder, *recipe, *listening)
+    summary = json.loads((folder / "reports/me/training.json").read_text())
+    with (folder / "reports/me/training.csv").open() as file:
+        losses = {int(row["step"]): float(row["loss"]) for row in csv.DictReader(file) if row["side"] == "eval"}
+    assert summary["chosen_step"] < summary["steps"]
+    assert summary["eval_loss"] == pytest.approx(losses[summary["chosen_step"]])
+
+
 @pytest.mark.parametrize("recipe", [[], ["train=lora", "train.lora.dropout=0"]], ids=["full", "lora"])
 def test_two_processes_are_one_with_the_same_batch(tmp_path: Path, recipe: list[str]):
     one, two = project(tmp_path / "one"), project(tmp_path / "two")
     words = [*recipe, "train.batch_size=4", "train.epochs=1", "train.tag_probability=1.0"]
     finish(one, *words)
-    # `accelerate launch` would start a single process on a CPU, without a word; on CUDA it calls this launcher
-    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "pipelines.train.finetune"]
-    result = subprocess.run(
-        [sys.executable, "-m", *launch, *RECIPE, *words],
-        cwd=two, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "process 1 of 2" in result.stdout + result.stderr
+    finish_in_two_processes(two, *RECIPE, *words)
     for name, tensor in weights(one).items():
         if tensor.is_floating_point():
             distance = (weights(two)[name] - tensor).norm() / tensor.norm().clamp(min=1e-12)
