@@ -80,6 +80,13 @@ class Vocabulary:
             code_groups=talker.num_code_groups,
         )
 
+    def language_row(self, language: str | None) -> int:
+        """The row of a language's tag, by the model's name of it. Raises InputError for one that it does not have."""
+        if language not in self.languages:
+            known = ", ".join(sorted(self.languages))
+            raise InputError(f"the checkpoint has no language {language!r}. It has {known}.")
+        return self.languages[language]
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -198,7 +205,4 @@ def _row(slot: Slot, language: str | None, vocabulary: Vocabulary) -> int:
         return NOTHING  # the embedding itself is put there
     if slot is not Slot.LANGUAGE:
         return vocabulary.rows[slot]
-    if language not in vocabulary.languages:
-        known = ", ".join(sorted(vocabulary.languages))
-        raise InputError(f"the checkpoint has no language {language!r}. It has {known}.")
-    return vocabulary.languages[language]
+    return vocabulary.language_row(language)

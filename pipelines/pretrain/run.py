@@ -147,6 +147,13 @@ def fit(learner: Learner, folder: Path, pace: Log, *, report: Callable[[Row], No
         os.kill(os.getpid(), stopping[0]) if stopping[0] == signal.SIGTERM else None
 
 
+def go_on(learner: Learner, folder: Path, pace: Log, *, device: str) -> None:
+    """Train from the newest checkpoint, if there is one, to the last step."""
+    if resume(learner, folder, device=device):
+        log.info("going on from step %d", learner.step)
+    fit(learner, folder, pace)
+
+
 def _fit(learner: Learner, folder: Path, pace: Log, report: Callable[[Row], None], stopping: Sequence[int]) -> None:
     saved, measured = time.monotonic(), list[Row]()
     while learner.step < learner.steps and not stopping:

@@ -75,9 +75,11 @@ def read_examples(rows: Any, tokenizer: Any, vocabulary: Vocabulary, *, codebook
         if not text:
             raise InputError(f"clip {row['id']}: its text has no tokens. Write what is said in it.")
         language = language_name(row["language"])
-        if language != "auto" and language not in vocabulary.languages:
-            known = ", ".join(sorted(vocabulary.languages))
-            raise InputError(f"clip {row['id']}: the checkpoint has no language {language!r}. It has {known}.")
+        if language != "auto":
+            try:
+                vocabulary.language_row(language)
+            except InputError as error:
+                raise InputError(f"clip {row['id']}: {error}") from None
         examples.append(Example(row["id"], role, text, None if language == "auto" else language, codes))
     return examples
 

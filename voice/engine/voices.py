@@ -36,9 +36,8 @@ class Voice:
             language = self.dialect  # as upstream: the row was trained under that tag
         elif language == "auto":
             language = None
-        if language is not None and language not in vocabulary.languages:
-            known = ", ".join(sorted(vocabulary.languages))
-            raise InputError(f"the checkpoint has no language {language!r}. It has {known}.")
+        if language is not None:
+            vocabulary.language_row(language)
         return Situation(
             language=language,
             layout=request.layout,

@@ -16,7 +16,7 @@ from pipelines.pretrain.codec.data import open_crops
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, parameters_by_part
 from pipelines.pretrain.codec.train import Schedule, Trainer
 from pipelines.pretrain.device import Device, keep_memory
-from pipelines.pretrain.run import fit, resume
+from pipelines.pretrain.run import go_on
 from voice.bounds import within
 from voice.stage import stage
 
@@ -60,10 +60,8 @@ def main(config: Codec) -> None:
         seed=config.schedule.seed,
     )
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
-    trainer, out = Trainer(codec, crops, schedule, config.device), Path(config.out)
-    if resume(trainer, out, device=config.device.name):
-        log.info("going on from step %d", trainer.step)
-    fit(trainer, out, config.schedule)
+    trainer = Trainer(codec, crops, schedule, config.device)
+    go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 
 
 if __name__ == "__main__":

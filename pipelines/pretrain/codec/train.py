@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipelines.pretrain import average
 from pipelines.pretrain.codec.data import Crops
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
@@ -82,7 +83,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
-        self.average = {name: p.detach().clone() for name, p in codec.stock.named_parameters()}
+        self.average = average.weights(codec.stock)
 
     @property
     def sounding(self) -> bool:
@@ -122,7 +123,7 @@ class Trainer:
         if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._follow_average()
+        average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
         names = ("loss", "envelope", "mel", "convergence", "commitment", "gradient_norm")
         parts = (loss, envelope, mel, convergence, out.commitment, norm)
@@ -134,13 +135,6 @@ class Trainer:
     def _draw(self, number: int, crop: Crop) -> Tensor:
         batch = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
         return batch.to(self.device.name)
-
-    @torch.no_grad()
-    def _follow_average(self) -> None:
-        # a short memory at first, so that the average is of use from the start
-        decay = min(self.schedule.average_decay, (1 + self.step) / (10 + self.step))
-        parameters = dict(self.codec.stock.named_parameters())
-        torch._foreach_lerp_(list(self.average.values()), [parameters[n] for n in self.average], 1 - decay)
 
     @torch.no_grad()
     def _start_quantising(self) -> None:
@@ -190,8 +184,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
         self.codec.load_state_dict(state["codec"])
-        for name, tensor in state["average"].items():
-            self.average[name].copy_(tensor)
+        average.restore(self.average, state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"].cpu())
         if self.device.name.startswith("cuda") and state["cuda_rng"] is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipelines.pretrain.corpus import Shard, read_side
-from pipelines.pretrain.run import fit, resume
+from pipelines.pretrain.run import go_on
 from pipelines.pretrain.speaker.data import Voices
 from pipelines.pretrain.speaker.evaluate import judge
 from pipelines.pretrain.speaker.train import Schedule, Shape, Trainer
@@ -42,13 +42,11 @@ def open_shards(corpus: Path, *, recordings: str | None, side: str) -> list[Shar
 def main(config: Speaker) -> None:
     """Train, or go on training, and judge what came out."""
     torch.set_num_threads(config.threads)
-    corpus, out = Path(config.corpus), Path(config.out)
+    corpus = Path(config.corpus)
     voices = Voices(open_shards(corpus, recordings=config.recordings, side="train"), seed=config.schedule.seed)
     trainer = Trainer(config.shape, voices, config.schedule)
     log.info("%d speakers, %d numbers", len(voices.speakers), sum(p.numel() for p in trainer.encoder.parameters()))
-    if resume(trainer, out, device="cpu"):
-        log.info("going on from step %d", trainer.step)
-    fit(trainer, out, config.schedule)
+    go_on(trainer, Path(config.out), config.schedule, device="cpu")
     held_out = Voices(open_shards(corpus, recordings=config.recordings, side="eval"), seed=0)
     found = judge(trainer.encoder, held_out, each=config.judged_clips)
     log.info(

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from pipelines.pretrain.device import Device, keep_memory
 from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.nano import fresh
-from pipelines.pretrain.run import fit, resume
+from pipelines.pretrain.run import go_on
 from pipelines.pretrain.talker.data import Draws, Source
 from pipelines.pretrain.talker.train import Schedule, Trainer, initialise
 from voice.fresh import TalkerShape
@@ -46,9 +46,8 @@ def begin(shape: TalkerShape, *, seed: int) -> tuple[Any, Any, Vocabulary]:
         model = fresh(Path(scratch), shape, {"enc_dim": shape.talker.hidden})
         tokenizer = AutoTokenizer.from_pretrained(scratch)
     initialise(model.talker)
-    model.talker.set_attn_implementation(
-        "eager"
-    )  # short rows and narrow heads: a quarter of a step faster than sdpa on a CPU
+    # short rows and narrow heads: a quarter of a step faster than sdpa on a CPU
+    model.talker.set_attn_implementation("eager")
     return model.talker, tokenizer, Vocabulary.of(model.config)
 
 
@@ -66,10 +65,8 @@ def main(config: Talker) -> None:
         recordings = Source(shards, tokenizer, language=config.language)
     draws = Draws(corpus, recordings, vocabulary, config.schedule.mixture, seed=config.schedule.seed)
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
-    trainer, out = Trainer(talker, draws, schedule, config.device), Path(config.out)
-    if resume(trainer, out, device=config.device.name):
-        log.info("going on from step %d", trainer.step)
-    fit(trainer, out, config.schedule)
+    trainer = Trainer(talker, draws, schedule, config.device)
+    go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 
 
 if __name__ == "__main__":

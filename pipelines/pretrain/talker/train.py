@@ -1,12 +1,13 @@
 """The talker in training: the trainer's objective, helped at first to find the place in the text."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.pretrain import average
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
 from pipelines.pretrain.talker.data import UNKNOWN, Draws, Mixture, Taught
@@ -97,7 +98,7 @@ class Trainer:
             {"params": [p for n, p in named.items() if not decays[n]], "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98), fused=True)
-        self.average = {name: p.detach().clone() for name, p in talker.named_parameters()}
+        self.average = average.weights(talker)
 
     @property
     def steps(self) -> int:
@@ -119,7 +120,7 @@ class Trainer:
         if norm.isfinite():
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._follow_average()
+        average.follow(self.average, self.talker, step=self.step, decay=schedule.average_decay)
         self.step += 1
         values = {"loss": losses.total, "talker": losses.talker, "predictor": losses.predictor, "place": place}
         row = {name: float(value.detach()) for name, value in values.items()}
@@ -128,12 +129,6 @@ class Trainer:
     def guidance(self) -> float:
         """The weight of the question which letter is spoken: a straight line down to nothing."""
         return self.schedule.guidance * max(0.0, 1 - self.step / self.schedule.guided_steps)
-
-    @torch.no_grad()
-    def _follow_average(self) -> None:
-        decay = min(self.schedule.average_decay, (1 + self.step) / (10 + self.step))
-        parameters = dict(self.talker.named_parameters())
-        torch._foreach_lerp_(list(self.average.values()), [parameters[n] for n in self.average], 1 - decay)
 
     def notes(self) -> Row:
         """The rate of the next step."""
@@ -147,13 +142,11 @@ class Trainer:
             "guided": self.guided.state_dict(),
             "average": self.average,
             "optimizer": self._optimizer.state_dict(),
-            "mixture": asdict(self.schedule.mixture),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
         self.guided.load_state_dict(state["guided"])
-        for name, tensor in state["average"].items():
-            self.average[name].copy_(tensor)
+        average.restore(self.average, state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
