@@ -1,6 +1,7 @@
 """Our training step beside upstream's: the same clips, the same number of clips an update, one process each, in turns.
 
 python -m benchmarks.train                      # the reduced shape; minutes on a CPU
+python -m benchmarks.train --only "upstream, bf16, 8 clips" "ours, full"
 python -m benchmarks.train --shape 0.6b         # published size, random weights: for a CUDA device
 python -m benchmarks.train --shape 0.6b --budgets  # what it would need there; computed on a CPU
 """
@@ -28,6 +29,7 @@ from pipelines.train.budget import (
     available_memory,
     compute_budget,
     enable_checkpointing,
+    listening_bytes,
     measure_activations,
 )
 from pipelines.train.dataset import Example
@@ -110,7 +112,9 @@ def trainer_and_budget(shape: str, train: Train, device: str, *, as_cuda: bool) 
         enable_checkpointing(talker)
     available = available_memory(accelerator.device, held=0.0)
     activations = checkpointed if on else kept
-    return trainer, compute_budget(talker, train, activations=activations, others=0.0, available=available)
+    listening = listening_bytes(talker, torch.device("cuda")) if as_cuda and device == "cpu" else 0.0  # none is timed
+    needs = compute_budget(talker, train, activations=activations, listening=listening, others=0.0, available=available)
+    return trainer, needs
 
 
 def ours(shape: str, train: Train, device: str) -> tuple[Callable[[], int], float]:
@@ -174,6 +178,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="reduced")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=[*UPSTREAM, *OURS], help="these cases, by name; all if left out")
     parser.add_argument("--case", help="one case only, in this process; prints JSON")
     parser.add_argument("--budgets", action="store_true", help="only what each case would need on a CUDA device")
     options = parser.parse_args()
@@ -188,7 +193,7 @@ def main() -> None:
     if options.case:
         print(json.dumps(measure(options.case, options.shape, options.steps)))
         return
-    found: dict[str, list[dict[str, float]]] = {case: [] for case in [*UPSTREAM, *OURS]}
+    found: dict[str, list[dict[str, float]]] = {case: [] for case in options.only or [*UPSTREAM, *OURS]}
     for _ in range(options.rounds):
         for case in found:
             command = [sys.executable, "-m", "benchmarks.train", "--case", case, "--shape", options.shape]
@@ -201,8 +206,8 @@ def main() -> None:
             found[case].append(json.loads(result.stdout.splitlines()[-1]))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"{options.shape}, {device}, {BATCH} clips an update\n")
-    print("| step | updates/s | positions/s | peak GB | budget GB | against upstream |\n|---|---|---|---|---|---|")
-    reference = statistics.median(f["updates"] for f in found[next(iter(UPSTREAM))])
+    print("| step | updates/s | positions/s | peak GB | budget GB | against the first |\n|---|---|---|---|---|---|")
+    reference = statistics.median(f["updates"] for f in next(iter(found.values())))
     for case, figures in found.items():
         if figures:
             updates, positions, peak, budget = (statistics.median(f[k] for f in figures) for k in figures[0])

@@ -1,4 +1,4 @@
-"""What a training needs of memory, computed before it starts: weights, gradients, moments, activations."""
+"""What a training needs of memory, computed before it starts: weights, gradients, moments, activations, listening."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pipelines.train.dataset import Batch
 from pipelines.train.loss import Objective
 from pipelines.train.settings import Optimizer, Train
+from voice.engine.engine import POSITIONS
 from voice.errors import InputError
 
 MOMENT_BYTES = {Optimizer.adamw: 8.0, Optimizer.adamw_8bit: 2.1}  # two moments a weight; 8-bit with block scales
@@ -19,6 +20,7 @@ MOMENT_BYTES = {Optimizer.adamw: 8.0, Optimizer.adamw_8bit: 2.1}  # two moments 
 # space of kernels. benchmarks/train.py prints the budget beside the peak that was measured.
 OVERHEAD, WORK_SPACE = 1.25, 0.5e9
 GB = 1e9
+LISTENING_SLOTS = 4  # sentences said at a time; at 1.7B each slot's cache takes 0.24 GB in bf16
 LORA, EIGHT_BIT = "lora", "adamw_8bit"
 
 
@@ -31,17 +33,26 @@ class Budget:
     moments: float
     activations: float
     available: float  # for all of this, the model's own included
+    listening: float = 0.0  # between updates, when there are neither gradients nor activations
     frugal: frozenset[str] = frozenset()  # what is done already: LORA, EIGHT_BIT
+
+    @property
+    def update(self) -> float:
+        """What an update adds to weights and moments."""
+        return self.gradients + self.activations * OVERHEAD
 
     @property
     def total(self) -> float:
         """The peak to expect."""
-        return self.weights + self.gradients + self.moments + self.activations * OVERHEAD + WORK_SPACE
+        return self.weights + self.moments + max(self.update, self.listening) + WORK_SPACE
 
     def __str__(self) -> str:
-        parts = f"weights {self.weights / GB:.2f} + gradients {self.gradients / GB:.2f} + moments "
-        parts += f"{self.moments / GB:.2f} + activations {self.activations * OVERHEAD / GB:.2f} + work space "
-        parts += f"{WORK_SPACE / GB:.2f}"
+        parts = f"weights {self.weights / GB:.2f} + moments {self.moments / GB:.2f} + "
+        if self.update >= self.listening:
+            parts += f"gradients {self.gradients / GB:.2f} + activations {self.activations * OVERHEAD / GB:.2f}"
+        else:
+            parts += f"listening {self.listening / GB:.2f}"
+        parts += f" + work space {WORK_SPACE / GB:.2f}"
         return f"needs {self.total / GB:.2f} GB of {self.available / GB:.2f} GB ({parts})"
 
     def require_fit(self) -> None:
@@ -51,6 +62,8 @@ class Budget:
         raise InputError(f"the training does not fit: it {self}. {self._remedy()}")
 
     def _remedy(self) -> str:
+        if self.listening > self.update and self.total - self.listening + self.update <= self.available:
+            return "Set train.listen=null: then the last weights are kept unheard."
         if self.activations > max(self.gradients + self.moments, self.weights):
             return "Lower train.max_positions, or set train.gradient_checkpointing=auto."
         lighter = self.total - self.moments * (1 - MOMENT_BYTES[Optimizer.adamw_8bit] / MOMENT_BYTES[Optimizer.adamw])
@@ -60,13 +73,27 @@ class Budget:
         return f"Use {lora}a smaller model, or a machine with more memory."
 
 
-def compute_budget(talker: nn.Module, train: Train, *, activations: float, others: float, available: float) -> Budget:
+def compute_budget(
+    talker: nn.Module, train: Train, *, activations: float, listening: float, others: float, available: float
+) -> Budget:
     """Add up a talker's training; `others` is what the rest of the model takes."""
     moving = sum(p.numel() for p in talker.parameters() if p.requires_grad)
     held = sum(p.numel() * p.element_size() for p in talker.parameters())
     done = {LORA: train.lora is not None, EIGHT_BIT: train.optimizer is Optimizer.adamw_8bit}
     frugal = frozenset(name for name, is_done in done.items() if is_done)
-    return Budget(held + others, 4.0 * moving, MOMENT_BYTES[train.optimizer] * moving, activations, available, frugal)
+    moments = MOMENT_BYTES[train.optimizer] * moving
+    return Budget(held + others, 4.0 * moving, moments, activations, available, listening, frugal)
+
+
+def listening_bytes(talker: Any, device: torch.device) -> float:
+    """Bytes that the engine takes of its own to let a talker in training speak: its layers' weights, and its cache."""
+    width = 2.0 if device.type == "cuda" else 4.0
+    shared = ("embedding", "lora_")  # tables are looked up where they are, adapters are merged
+    copied = sum(p.numel() for name, p in talker.named_parameters() if not any(part in name for part in shared))
+    config = talker.config
+    cached = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    beside = config.hidden_size  # text beside the frames
+    return width * (copied + LISTENING_SLOTS * POSITIONS * (cached + beside))
 
 
 def available_memory(device: torch.device, *, held: float) -> float:

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from peft import PeftModel
 
+from pipelines.train.budget import LISTENING_SLOTS
 from pipelines.train.listening import (
     Heard,
     Judges,
@@ -22,6 +23,8 @@ from pipelines.train.listening import (
 from pipelines.train.lora import set_scale
 from pipelines.train.prepare import Prepared
 from pipelines.train.settings import Listen, Lora
+from voice.engine.engine import Engine
+from voice.engine.voices import speaker
 from voice.tts import Qwen3TTS
 
 FORGETTING = "forgetting"
@@ -81,7 +84,8 @@ class Ears:
         device = self._accelerator.device
         with _as_exported(self._prepared.adapted, self._prepared.train.lora):
             # the engine has weights of its own: as they are now, adapters merged, for the time of a listening
-            tts = Qwen3TTS.finetuned(self._prepared.tts, voice=self._voice, speaker=self._prepared.speaker)
+            engine = Engine.of(self._prepared.tts, slots=LISTENING_SLOTS)
+            tts = Qwen3TTS(engine, speaker(self._prepared.tts, self._voice, self._prepared.speaker))
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             return listen(tts, sentences, self.judges, folder, step=step, takes=takes)
 

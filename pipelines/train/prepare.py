@@ -18,6 +18,7 @@ from pipelines.train.budget import (
     available_memory,
     compute_budget,
     enable_checkpointing,
+    listening_bytes,
     measure_activations,
     model_bytes,
 )
@@ -116,10 +117,13 @@ def fit_memory(prepared: Prepared, accelerator: Accelerator) -> Budget:
     )
     held = _whole_bytes(prepared.tts)
     available = available_memory(accelerator.device, held=held)
+    listening = listening_bytes(talker, accelerator.device) if train.listen else 0.0
 
     def budget(activations: float) -> Budget:
         others = held - model_bytes(talker)
-        return compute_budget(talker, train, activations=activations, others=others, available=available)
+        return compute_budget(
+            talker, train, activations=activations, listening=listening, others=others, available=available
+        )
 
     plain = budget(kept)
     match train.gradient_checkpointing:

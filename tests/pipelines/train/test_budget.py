@@ -1,5 +1,6 @@
 """What a training needs of memory."""
 
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from accelerate import Accelerator
 
 from pipelines.train import budget as budgets
-from pipelines.train.budget import Budget, measure_activations
+from pipelines.train.budget import Budget, listening_bytes, measure_activations
 from pipelines.train.dataset import Batch, collate, lay_out
 from pipelines.train.prepare import Prepared, fit_memory, prepare
 from pipelines.train.settings import Checkpointing, Optimizer, Train
 from tests.pipelines.train.voices import FULL, LORA, Voice, write_codes
+from voice.engine.engine import Engine
 from voice.errors import InputError
 from voice.tts import Layout
 
@@ -112,6 +114,30 @@ def test_what_does_not_fit_is_refused_with_what_helps(sizes: dict[str, Any], rem
 
 def test_what_fits_is_let_through():
     example().require_fit()
+
+
+def tensor_bytes(known: set[int]) -> tuple[float, set[int]]:
+    """Bytes of all tensors that are alive and lie elsewhere than the known ones."""
+    gc.collect()
+    alive = [o for o in gc.get_objects() if type(o) is torch.Tensor or type(o) is torch.nn.Parameter]
+    sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in alive}
+    return float(sum(size for address, size in sizes.items() if address not in known)), set(sizes)
+
+
+def test_what_a_listening_takes_is_foretold(tiny: Any):
+    _, before = tensor_bytes(set())
+    engine = Engine.of(tiny, slots=budgets.LISTENING_SLOTS)
+    taken, _ = tensor_bytes(before)
+    assert listening_bytes(tiny.model.talker, torch.device("cpu")) == pytest.approx(taken, rel=0.25)
+    assert engine
+
+
+def test_a_listening_counts_where_it_takes_more_than_an_update():
+    small, large = example(listening=1e9), example(listening=12e9)
+    assert small.total == example().total
+    assert large.total - small.total == 12e9 - small.update
+    with pytest.raises(InputError, match=r"listening 12.*train\.listen=null"):
+        large.require_fit()
 
 
 def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(voice: Voice, monkeypatch: pytest.MonkeyPatch):
