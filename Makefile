@@ -65,7 +65,10 @@ listen: setup ## hear the fine-tuned voice and zero-shot blindly on http://127.0
 	python -m pipelines.eval.listen voice=$(VOICE) port=$(PORT)
 
 test: setup ## the fast tests: CPU, no network, no model hub
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest $(WORKERS)
+
+# a process a core, four at most: each holds torch; a file stays with one, for the models that its tests share
+test: WORKERS = -n logical --maxprocesses 4 --dist loadfile
 
 check: lint types test ## what must pass before a commit
 

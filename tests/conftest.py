@@ -1,6 +1,8 @@
 """Tiny models, built once: everything runs on CPU without a model hub."""
 
 import pipelines  # noqa: F401, I001  sets how OpenMP waits, before torch is imported
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,14 @@ settings.register_profile("no_clock", deadline=None)  # a busy machine fails no 
 settings.load_profile("no_clock")
 
 SHAPES = {"like_0_6b": LIKE_0_6B, "like_1_7b": LIKE_1_7B}
+
+
+@pytest.fixture(autouse=True)
+def no_lazy_modules() -> Iterator[None]:
+    """speechbrain leaves modules that import what is not installed as soon as they are looked at; hypothesis looks."""
+    yield
+    for name in [name for name, module in sys.modules.items() if type(module).__name__ == "DeprecatedModuleRedirect"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
