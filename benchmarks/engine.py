@@ -32,7 +32,7 @@ from voice.upstream import Qwen3TTSModel
 TEXT = "The quick brown fox jumps over the lazy dog, and then it does so once more."
 FRAME_SECONDS = 0.08
 AUDIBLE = 0.01  # samples above it can be heard; with random weights all chunks are audible
-NEVER = 0x7FFF  # an id that is never drawn: every utterance runs to its last frame
+NEVER = 0x7FFF  # an end that is no code: the real one is suppressed with the other ids, every utterance runs its length
 
 
 @dataclass
@@ -47,6 +47,11 @@ class Times:
 
     @property
     def frame(self) -> float:
+        """Of the whole utterance, prompt and codec included, each frame."""
+        return self.whole / self.frames
+
+    @property
+    def later_frame(self) -> float:
         """From the first chunk to the last, each frame."""
         return (self.whole - self.first_chunk) / max(self.frames - 1, 1)
 
@@ -111,10 +116,11 @@ def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> list
     """So many utterances at once; of each when its chunks came."""
     core, parts = engine.core, dict[str, float]()
     originals = (core.frame, core.draw, core.read, core.samples)
+    decode = core.samples
     core.frame = timed(parts, "whole frames", core.frame)  # type: ignore[method-assign]
     core.draw = timed(parts, "predictor", core.draw)  # type: ignore[method-assign]
     core.read = timed(parts, "talker", core.read)  # type: ignore[method-assign]
-    core.samples = timed(parts, "codec", core.samples)  # type: ignore[method-assign]
+    core.samples = timed(parts, "codec", lambda due: list(decode(due)))  # type: ignore[method-assign]
     times: list[Times] = []
 
     def listen(seed: int) -> None:
@@ -146,7 +152,6 @@ def compare(
     prompt = {
         "ref_code": [None], "ref_spk_embedding": [voice.embedding], "x_vector_only_mode": [True], "icl_mode": [False]
     }  # fmt: skip
-    engine.core.frames.end_code = NEVER
     time_engine(engine, voice, 4, 1)
     official: list[Times] = []
     ours: list[Times] = []
@@ -156,13 +161,14 @@ def compare(
         ours += time_engine(engine, voice, options.frames, 1)
     if official:
         whole = statistics.median(t.whole for t in official)
-        print(_row("qwen_tts", precision, 1, whole / options.frames, whole, whole, floor, whole))
-    frame, first = (statistics.median(getattr(t, name) for t in ours) for name in ("frame", "first_chunk"))
-    audible, whole = (statistics.median(getattr(t, name) for t in ours) for name in ("first_audible", "whole"))
-    print(_row("engine", precision, 1, frame, first, audible, floor, whole))
+        print(_row("qwen_tts", precision, Times(whole, whole, whole, options.frames), floor))
+    names = ("whole", "first_chunk", "first_audible")
+    whole, first, audible = (statistics.median(getattr(t, name) for t in ours) for name in names)
+    median = Times(whole, first, audible, options.frames)
+    print(_row("engine", precision, median, floor))
     parts = {name: statistics.median(t.parts[name] for t in ours) for name in ours[0].parts}
-    for name, spent in {**parts, "host": max(frame - sum(parts.values()), 0.0)}.items():
-        print(f"|   of which {name} | | | {1e3 * spent:.1f} | | | | | |")
+    for name, spent in {**parts, "prompt and host": max(median.frame - sum(parts.values()), 0.0)}.items():
+        print(f"|   of which {name} | | | {1e3 * spent:.1f} | | | | | | |")
     for streams in options.streams:
         if streams > 1:
             started = time.perf_counter()
@@ -170,16 +176,16 @@ def compare(
             elapsed = time.perf_counter() - started
             audio = streams * options.frames * FRAME_SECONDS / elapsed
             first = sorted(t.first_audible for t in times)[int(0.95 * (streams - 1))]
-            print(f"| engine, {audio:.2f} s of audio a second | {precision} | {streams} | | | {first:.3f} (p95) | | |")
+            print(
+                f"| engine, {audio:.2f} s of audio a second | {precision} | {streams} | | | | {first:.3f} (p95) | | | |"
+            )
 
 
-def _row(
-    who: str, precision: Precision, streams: int, frame: float, first: float, audible: float, floor: float, whole: float
-) -> str:
-    return (
-        f"| {who} | {precision} | {streams} | {1e3 * frame:.1f} | {first:.3f} | {audible:.3f} | "
-        f"{frame / FRAME_SECONDS:.2f} | {frame / floor:.2f} | {whole:.2f} |"
-    )
+def _row(who: str, precision: Precision, times: Times, floor: float) -> str:
+    later = f"{1e3 * times.later_frame:.1f}" if times.first_chunk < times.whole else ""
+    frame, first = times.frame, f"{times.first_chunk:.3f} | {times.first_audible:.3f}"
+    ratios = f"{frame / FRAME_SECONDS:.2f} | {frame / floor:.2f}"
+    return f"| {who} | {precision} | 1 | {1e3 * frame:.1f} | {later} | {first} | {ratios} | {times.whole:.2f} |"
 
 
 def main() -> None:
@@ -196,14 +202,16 @@ def main() -> None:
     rate = copy_rate(device)
     name = torch.cuda.get_device_name() if device != "cpu" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{options.model or options.shape}, {name}, {options.frames} frames, a copy moves {rate / 1e9:.1f} GB/s\n")
-    print("| who | weights | streams | ms a frame | first chunk s | first audible s | RTF | x floor | whole s |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = "ms a frame | of later ones | first chunk s | first audible s | RTF | x floor | whole s"
+    print(f"| who | weights | streams | {columns} |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for precision in options.precision:
         dtype = torch.float32 if precision is Precision.FLOAT32 else torch.bfloat16
         if options.model:
             tts = checkpoint.load(Path(options.model), device=device, dtype=dtype, cloning=True)
         else:
             tts = build_model(options.shape, device=device, dtype=dtype)
+        tts.model.config.talker_config.codec_eos_token_id = NEVER
         floor = bytes_a_frame(tts.model.talker, precision) / rate
         engine = Engine.of(tts, slots=max(options.streams), positions=512, precision=precision)
         compare(tts, engine, options, precision, floor)

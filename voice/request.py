@@ -1,9 +1,11 @@
 """What is asked of a voice, and what it answers."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from voice.audio import Waveform
+from voice.errors import InputError
 
 
 class Layout(StrEnum):
@@ -23,6 +25,19 @@ class Sampling:
     top_p: float = 1.0
     repetition_penalty: float = 1.05  # talker only
 
+    def __post_init__(self) -> None:
+        """Raises InputError for numbers that draw nothing."""
+        if not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"temperature {self.temperature} is not above 0. For the likeliest codes: do_sample=False."
+            )
+        if self.top_k < 0:
+            raise InputError(f"top_k {self.top_k} is below 0. 0 looks at all codes.")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p {self.top_p} is not above 0 and at most 1. 1 drops nothing.")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise InputError(f"repetition_penalty {self.repetition_penalty} is not above 0. 1 penalises nothing.")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -35,6 +50,16 @@ class Request:
     seed: int = 0
     layout: Layout = Layout.WHOLE
     sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a text that is no text."""
+        for text in (self.text, self.instruct or ""):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"character {error.start + 1} of the text is half of one. Send whole UTF-8."
+                ) from error
 
 
 @dataclass(frozen=True, slots=True)

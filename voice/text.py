@@ -44,9 +44,10 @@ CLAUSE_PAUSE, SENTENCE_PAUSE, PARAGRAPH_PAUSE = 0.12, 0.35, 0.7  # seconds, as r
 _WIDE_END = "。！？"
 _CLOSING = "\"'”’»」』）)]›"
 _CLAUSE_ENDS = "，、；：,;:—–"
-# an end, what closes behind it, and the space after it; wide marks need no space
+# an end, what closes behind it, and the space after it; wide marks need no space. A row of marks is tried from its
+# first one only: from each of them, 100,000 would take minutes
 _END = re.compile(
-    rf"(?:[.!?…]+(?:\s?»)?[{re.escape(_CLOSING)}]*(?=\s|$)|[{_WIDE_END}…]+[{re.escape(_CLOSING)}]*)\s*|\n\s*"
+    rf"(?:(?<![.!?…])[.!?…]+(?:\s?»)?[{re.escape(_CLOSING)}]*(?=\s|$)|[{_WIDE_END}…]+[{re.escape(_CLOSING)}]*)\s*|\n\s*"
 )
 # words that end in a full stop within a sentence: en, de, fr, es, it, pt, ru
 _WORDS = (

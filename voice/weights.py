@@ -13,7 +13,7 @@ from voice.upstream import (
     Qwen3TTSConfig,
     Qwen3TTSForConditionalGeneration,
     Qwen3TTSTokenizerV2Config,
-    Qwen3TTSTokenizerV2Decoder,
+    Qwen3TTSTokenizerV2Model,
 )
 
 AGAIN = "Download the whole folder again."
@@ -26,11 +26,11 @@ def require_tensors(folder: Path, config: Qwen3TTSConfig | None = None) -> None:
         codec = Qwen3TTSTokenizerV2Config.from_pretrained(str(folder / "speech_tokenizer"))
         with torch.device("meta"), no_init_weights():
             model = Qwen3TTSForConditionalGeneration(config)
-            decoder = Qwen3TTSTokenizerV2Decoder._from_config(codec.decoder_config)
+            tokenizer = Qwen3TTSTokenizerV2Model._from_config(codec)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"{folder}: its config.json describes no model ({error}). {AGAIN}") from error
     _compare(folder, _shapes(model))
-    _compare(folder / "speech_tokenizer", {f"decoder.{name}": shape for name, shape in _shapes(decoder).items()})
+    _compare(folder / "speech_tokenizer", _shapes(tokenizer))
 
 
 def _shapes(module: Any) -> dict[str, list[int]]:

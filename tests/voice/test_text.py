@@ -82,3 +82,4 @@ def test_pieces_are_short_and_lose_nothing(text: str):
 
 def test_a_hundred_thousand_characters_are_split_in_no_time_that_matters():
     assert len(split_pieces("Some words, then more. " * 4_400)) > 200
+    assert "".join(p.text for p in split_pieces("." * 100_000 + "x")).replace(" ", "") == "." * 100_000 + "x"

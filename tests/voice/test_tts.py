@@ -6,9 +6,11 @@ import pytest
 
 from tests.voice.engine.checkpoints import load_kind
 from voice.audio import FRAME_SAMPLES, write_wav
+from voice.engine.delivery import Delivery
+from voice.engine.linear import Precision
 from voice.errors import InputError
 from voice.pack import Reference
-from voice.tts import Layout, Qwen3TTS, Request, frame_budget
+from voice.tts import Layout, Qwen3TTS, Request, Sampling, frame_budget
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,60 @@ def test_an_unknown_speaker_and_instructions_to_the_small_model_are_refused(tiny
     model.model.tts_model_size = "0b6"
     with pytest.raises(InputError, match="takes no instructions"):
         Qwen3TTS.finetuned(model, voice="me", speaker="anna").batch([Request("Hi.", "me", instruct="whisper")])
+
+
+def test_speakers_are_found_in_any_case_of_letters(tiny_folder: Path, tmp_path: Path):
+    model = load_kind(tiny_folder, tmp_path / "custom", "custom_voice")
+    one, other = (Qwen3TTS.finetuned(model, voice="me", speaker=name) for name in ("anna", "Anna"))
+    request = Request("Hi.", "me", seed=1)
+    np.testing.assert_array_equal(one.speak(request).waveform, other.speak(request).waveform)
+
+
+def test_a_designed_voice_follows_the_instruction_of_each_request(tiny_folder: Path, tmp_path: Path):
+    voice = Qwen3TTS.designed(load_kind(tiny_folder, tmp_path / "design", "voice_design"), voice="me")
+    deep, high = (voice.speak(Request("Hi.", "me", instruct=i)).waveform for i in ("A deep voice.", "A high voice."))
+    assert not np.array_equal(deep, high)
+
+
+def test_several_references_are_heard_as_one(tiny: Any, reference: Reference, tmp_path: Path):
+    write_wav(tmp_path / "b.wav", (0.1 * np.random.default_rng(1).standard_normal(36_000)).astype(np.float32))
+    second = Reference(tmp_path / "b.wav", "Other words.")
+    request = Request("Hi.", "me", seed=1)
+    for in_context in (True, False):
+        both, one = (
+            Qwen3TTS.zero_shot(tiny, *r, voice="me", in_context=in_context) for r in ([reference, second], [reference])
+        )
+        assert not np.array_equal(both.speak(request).waveform, one.speak(request).waveform)
+    assert len(Qwen3TTS.zero_shot(tiny, reference, second, voice="me", in_context=True)._spoken.codes) == 13 + 19
+
+
+def test_weights_can_be_held_in_fewer_bits(tiny: Any, reference: Reference):
+    request = Request("Hi.", "me", seed=1)
+    for precision in Precision:
+        voice = Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=True, precision=precision)
+        assert len(voice.speak(request).waveform) > 0
+
+
+def test_a_half_character_is_refused():
+    with pytest.raises(InputError, match="character 4 of the text is half of one"):
+        Request("Hi \ud83d.", "me")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"temperature": 0.0}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1},
+     {"repetition_penalty": 0.0}],
+)  # fmt: skip
+def test_numbers_that_draw_nothing_are_refused(changed: dict[str, Any]):
+    with pytest.raises(InputError, match=next(iter(changed))):
+        Sampling(**changed)
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_a_text_that_does_not_fit_is_refused_in_both_layouts(tiny: Any, reference: Reference, layout: Layout):
+    voice = Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=False, delivery=Delivery(split=False))
+    with pytest.raises(InputError, match="there is room for"):
+        voice.speak(Request("Words and words. " * 2_000, "me", layout=layout))
 
 
 def test_a_text_of_a_hundred_thousand_characters_begins_at_once_and_stops_when_asked(voice: Qwen3TTS):

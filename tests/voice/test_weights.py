@@ -20,6 +20,7 @@ def edited(folder: Path, part: str, change: Callable[[dict[str, Any]], None]) ->
 
 
 NORM, CONV = "talker.model.layers.1.input_layernorm.weight", "decoder.pre_conv.conv.weight"
+ENCODER = "encoder.encoder.layers.0.conv.weight"
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ NORM, CONV = "talker.model.layers.1.input_layernorm.weight", "decoder.pre_conv.c
         ("", lambda w: w.update({NORM: torch.ones(3)}), r"shape \[3\], its config says \[64\]"),
         ("speech_tokenizer", lambda w: w.pop(CONV), CONV),
         ("speech_tokenizer", lambda w: w.update({CONV: torch.ones(2, 2, 2)}), "shape"),
+        ("speech_tokenizer", lambda w: w.pop(ENCODER), ENCODER),
     ],
 )
 def test_a_missing_or_misshapen_tensor_is_named(

@@ -3,7 +3,7 @@
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_op
 from voice.request import Request
 
 PREFIXES = 32  # kept; one of 200 positions takes 23 MB at 1.7B in bf16
+REFERENCE_CHUNK = 50  # frames of a reference decoded at a time: flat memory, however long it is
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +78,8 @@ class Core:
         self.device = self.frames.talker.device
         self._begin_slots()
         self._prefixes: OrderedDict[tuple[Voice, Situation], SavedKeys] = OrderedDict()
-        self._heard: dict[Voice, SavedCodec] = {}  # the vocoder after a reference
+        self._heard: OrderedDict[Voice, SavedCodec] = OrderedDict()  # the vocoder after a reference
+        self._hearing = threading.Lock()
 
     def _begin_slots(self) -> None:
         self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
@@ -90,14 +92,16 @@ class Core:
             raise InputError("the text is empty. Send the words to speak.")
         if request.instruct and not voice.takes_instructions:
             raise InputError(f"voice {voice.name!r} takes no instructions. Leave `instruct` out.")
+        self._hear(voice)
         with self._tokenizing:
             role, text = assistant_ids(self._tokenizer, request.text)
             instruction = instruction_ids(self._tokenizer, request.instruct) if request.instruct else []
         situation = voice.situation(request, instruction, self.vocabulary)
         opening = build_opening(role, text, situation, self.vocabulary)
-        if len(opening.text) + 2 > self.positions:
+        taken = max(len(opening.text) + 2, len(opening.text) + len(opening.beside))
+        if taken > self.positions:
             raise InputError(
-                f"text, reference and instruction take {len(opening.text)} positions, there is room for "
+                f"text, reference and instruction take {taken} positions, there is room for "
                 f"{self.positions}. Send a shorter text or use a shorter reference."
             )
         return Utterance(request, voice, situation, opening, min(budget, self.positions - len(opening.text)))
@@ -136,12 +140,27 @@ class Core:
 
     def _begin_audio(self, slot: int, voice: Voice) -> None:
         self.vocoder.reset(slot)
+        if voice.codes is not None:
+            self.vocoder.load(slot, self._hear(voice))
+
+    @torch.inference_mode()
+    def _hear(self, voice: Voice) -> SavedCodec:
+        """The vocoder's state after a voice's reference, decoded in memory of its own.
+
+        Who lays out a request does this on a thread of his own: a long reference holds up nobody else's frames.
+        """
         if voice.codes is None:
-            return
-        if voice not in self._heard:
-            self.vocoder.decode(voice.codes[None].to(self.device), [slot])
-            self._heard[voice] = self.vocoder.save(slot)
-        self.vocoder.load(slot, self._heard[voice])
+            return []
+        with self._hearing:
+            if voice not in self._heard:
+                decoder = self.vocoder.alone()
+                for chunk in voice.codes.to(self.device).split(REFERENCE_CHUNK):
+                    decoder.decode(chunk[None], [0])
+                self._heard[voice] = decoder.save(0)
+                if len(self._heard) > PREFIXES:
+                    self._heard.popitem(last=False)
+            self._heard.move_to_end(voice)
+            return self._heard[voice]
 
     def park(self, slot: int, *, is_read: bool = True) -> "Parked":
         """Free a slot, keeping all that is needed to go on later in the host's memory."""
@@ -164,15 +183,22 @@ class Core:
             self.read([slot])
 
     def resize(self, slots: int) -> None:
-        """Begin anew with so many slots, and without what is kept only for speed. Park the utterances first."""
-        self.slots = slots
+        """Begin anew with so many slots, and without what is kept only for speed. Park the utterances first.
+
+        Where this fails there are no slots; it may be tried again with fewer.
+        """
+        self.slots, self._utterances, self._graphs = 0, [], None
         self._prefixes.clear()
-        self._heard.clear()
-        self.frames.allocate(slots)
-        self.vocoder.allocate(slots)
-        self._begin_slots()
+        with self._hearing:
+            self._heard.clear()
+        self.frames.release()
+        self.vocoder.release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        self.frames.allocate(slots)
+        self.vocoder.allocate(slots)
+        self.slots = slots
+        self._begin_slots()
 
     def end(self, slot: int) -> None:
         """Free a slot."""
@@ -235,24 +261,23 @@ class Core:
 
     def _activate(self, moving: Sequence[int]) -> None:
         if list(moving) != self._active:
+            self._active = []  # unknown, should the copy fail
+            self.frames.slots.active.copy_(torch.tensor([slot in moving for slot in range(self.slots)]))
             self._active = list(moving)
-            self.frames.slots.active.copy_(torch.tensor([slot in self._active for slot in range(self.slots)]))
 
     def _longest(self, moving: Sequence[int]) -> int:
         return max(self._moving(slot).at for slot in moving)
 
     @torch.inference_mode()
-    def samples(self, frames: dict[int, int]) -> dict[int, Waveform]:
-        """Decode the last frames of slots, so many of each."""
-        made: dict[int, Waveform] = {}
+    def samples(self, frames: dict[int, int]) -> Iterator[tuple[int, Waveform]]:
+        """Decode the last frames of slots, so many of each. What has been given stays decoded if a later one fails."""
         for size in sorted(set(frames.values())):
             alike = [slot for slot, count in frames.items() if count == size]
             # on the CPU one by one, so that no sample depends on its neighbours; on CUDA launches are what costs
             for group in [alike] if self._graphs else [[slot] for slot in alike]:
                 codes = torch.stack([torch.stack(self._moving(slot).codes[-size:]) for slot in group])
                 waveforms = self.vocoder.decode(codes.to(self.device), group).float().cpu().numpy()
-                made.update(zip(group, waveforms, strict=True))
-        return made
+                yield from zip(group, waveforms, strict=True)
 
     def _moving(self, slot: int) -> Utterance:
         utterance = self._utterances[slot]

@@ -4,6 +4,7 @@ Every part can be off; with all of them off what comes out is what the model sai
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
@@ -134,14 +135,14 @@ class Speaking:
     """A request being spoken: iterate over its chunks. Closing or dropping it stops the model within a frame."""
 
     def __init__(self, request: Request, begin: Begin, delivery: Delivery, *, hold: bool) -> None:
-        self.ending: Ending | None = None  # how it came to its end, once it has
-        self._request, self._begin, self._delivery = request, begin, delivery
-        self._hold = hold  # until a piece is whole: then even its end can be put right
-        pieces = split_pieces(request.text) if delivery.split else []
-        self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
-        self._closed = False
-        self._chunks: Iterator[Waveform] | None = None
-        self._streams: dict[int, Stream] = {0: self._start(0, 0)}  # of pieces; refuses a bad request at once
+        # apart, for the chunks' generator holds it: else a dropped one would speak on until garbage is collected
+        self._pieces = Pieces(request, begin, delivery, hold=hold)
+        self._chunks = self._pieces.spoken()
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it came to its end, once it has."""
+        return self._pieces.ending
 
     def __iter__(self) -> Iterator[Waveform]:
         """Chunks as they come."""
@@ -149,27 +150,53 @@ class Speaking:
 
     def __next__(self) -> Waveform:
         """The next chunk."""
-        if self._chunks is None:
-            self._chunks = self._run()
         return next(self._chunks)
 
     def close(self) -> None:
         """Stop within one frame. Any thread may ask for it; whoever waits for a chunk is told the end."""
-        self._closed = True
-        for stream in list(self._streams.values()):
-            stream.cancel()
+        self._pieces.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_streams"):  # a request that was refused has none
+        if hasattr(self, "_pieces"):  # a request that was refused has none
             self.close()
 
+
+class Pieces:
+    """A text's pieces, one after another, each begun before the last one has been heard."""
+
+    def __init__(self, request: Request, begin: Begin, delivery: Delivery, *, hold: bool) -> None:
+        self.ending: Ending | None = None
+        self._request, self._begin, self._delivery = request, begin, delivery
+        self._hold = hold  # until a piece is whole: then even its end can be put right
+        pieces = split_pieces(request.text) if delivery.split else []
+        self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
+        self._closed, self._closing = False, threading.Lock()
+        self._streams: dict[int, Stream] = {}  # by piece
+        self._start(0, 0)  # refuses a bad request at once
+
+    def close(self) -> None:
+        """Cancel what speaks; nothing begins after it."""
+        with self._closing:
+            self._closed = True
+            for stream in self._streams.values():
+                stream.cancel()
+
     def _start(self, number: int, attempt: int) -> Stream:
+        stream = self._begin_piece(number, attempt)
+        with self._closing:
+            self._streams[number] = stream
+            if self._closed:
+                stream.cancel()
+        return stream
+
+    def _begin_piece(self, number: int, attempt: int) -> Stream:
         seed = reseeded(self._request.seed, piece=number, attempt=attempt)
         text = self._pieces[number].text
         dog = Watchdog() if self._delivery.watch else None
         return self._begin(replace(self._request, text=text, seed=seed), dog)
 
-    def _run(self) -> Generator[Waveform, None, None]:
+    def spoken(self) -> Generator[Waveform, None, None]:
+        """The chunks of all pieces."""
         shaper, endings = Shaper(self._delivery), list[Ending]()
         try:
             for number, piece in enumerate(self._pieces):
@@ -184,15 +211,13 @@ class Speaking:
                 if len(rest):
                     yield rest
         finally:
-            for stream in self._streams.values():
-                stream.cancel()
+            self.close()
         self.ending = next((e for e in endings if e is not Ending.ITSELF), Ending.ITSELF)
 
     def _speak(self, number: int, shaper: Shaper) -> Generator[Waveform, None, Ending]:
         """Yield a piece's chunks; return how it ended. The next piece is begun as soon as this one is heard."""
         for attempt in range(self._delivery.retries + 1):
-            stream = self._streams.pop(number, None) or self._start(number, attempt)
-            self._streams[number] = stream
+            stream = self._streams.get(number) or self._start(number, attempt)
             left, held = False, list[Waveform]()
             may_retry = attempt < self._delivery.retries and not self._closed
             for chunk in stream:
@@ -203,7 +228,8 @@ class Speaking:
                 if len(shaped := shaper.push(chunk)):
                     left = True
                     yield shaped
-            del self._streams[number]
+            with self._closing:
+                del self._streams[number]
             ending = stream.ending or Ending.CANCELLED
             if may_retry and not self._closed and not left and self._is_bad(number, stream):
                 shaper.end_piece(broken=True, pause_seconds=0.0)  # forget it
@@ -217,7 +243,7 @@ class Speaking:
 
     def _begin_next(self, number: int) -> None:
         if number + 1 < len(self._pieces) and number + 1 not in self._streams and not self._closed:
-            self._streams[number + 1] = self._start(number + 1, 0)
+            self._start(number + 1, 0)
 
     def _is_bad(self, number: int, stream: Stream) -> bool:
         expected = FRAME_RATE * len(self._pieces[number].text.encode()) / USUAL_BYTES_A_SECOND

@@ -49,6 +49,12 @@ class Frames:
         self.predictor.allocate(slots)
         self._allocate_slots(slots)
 
+    def release(self) -> None:
+        """Give the slots' memory back; `allocate` makes it anew."""
+        self.talker.release()
+        self.predictor.release()
+        vars(self).pop("slots", None)  # not there where allocating has failed
+
     def _allocate_slots(self, slots: int) -> None:
         positions, groups = self.talker.positions, self.predictor.groups
         self.slots = Slots.of(

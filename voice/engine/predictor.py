@@ -45,6 +45,11 @@ class Predictor:
         self._cache = Cache(self._stack, slots=slots, positions=self.groups, like=self._like)
         self._native = NativeStack(self._stack, self._cache, self._rotary) if can_run(self._stack) else None
 
+    def release(self) -> None:
+        """Give the cache's memory back; `allocate` makes it anew."""
+        self._native = None
+        vars(self).pop("_cache", None)  # not there where allocating has failed
+
     def predict(
         self, hidden: Float[Tensor, "slots width"], first: Int64[Tensor, " slots"], draw: Draw
     ) -> Int64[Tensor, "slots codebooks"]:

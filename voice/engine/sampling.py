@@ -71,6 +71,19 @@ def penalise(
     return torch.where(said, torch.where(logits < 0, logits * settings.penalty, logits / settings.penalty), logits)
 
 
+def likeliest(logits: Float[Tensor, "slots vocabulary"], width: int) -> Int64[Tensor, "slots width"]:
+    """The codes with the highest logits, the highest first; of equal ones the smaller code.
+
+    `topk` and `argmax` leave open which of equal values they choose, and it changes with the number of rows. In bf16
+    many are equal, so each logit is compared as an integer that holds its bits, and behind them its code's rank.
+    """
+    vocabulary = logits.shape[1]
+    bits = (logits.float() + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    ranked = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long() << 32
+    behind = torch.arange(vocabulary - 1, -1, -1, device=logits.device)
+    return (ranked + behind).topk(min(width, vocabulary), sorted=True).indices
+
+
 def warp(
     logits: Float[Tensor, "slots vocabulary"], settings: Settings, *, width: int | None, nucleus: bool
 ) -> tuple[Float[Tensor, "slots width"], Int64[Tensor, "slots width"]]:
@@ -78,9 +91,9 @@ def warp(
 
     `width` bounds the candidates, `nucleus` says whether any slot wants top-p: both change the cost, not the outcome.
     """
-    vocabulary = logits.shape[1]
-    width = min(width or vocabulary, vocabulary)
-    values, codes = (logits / settings.temperature).topk(width, sorted=True)
+    codes = likeliest(logits, width or logits.shape[1])
+    width = codes.shape[1]
+    values = logits.gather(1, codes) / settings.temperature
     least = values.gather(1, (settings.top_k - 1).clamp(max=width - 1))
     values = values.masked_fill(values < least, -torch.inf)
     if nucleus:
@@ -103,4 +116,4 @@ def draw(
     values, codes = warp(logits, settings, width=width, nucleus=nucleus)
     summed = values.softmax(1).cumsum(1)
     at = (summed <= uniform[:, None] * summed[:, -1:]).sum(1, keepdim=True).clamp(max=values.shape[1] - 1)
-    return torch.where(settings.greedy, logits.argmax(1, keepdim=True), codes.gather(1, at))[:, 0]
+    return torch.where(settings.greedy, codes[:, :1], codes.gather(1, at))[:, 0]

@@ -4,10 +4,11 @@ One thread drives the model while there is something to say. Consumers take chun
 slow pauses its own utterance and, where others wait for a slot, gives it up for the time being.
 """
 
+import atexit
 import logging
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from queue import SimpleQueue
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 RAMP = (1, 2, 4, 8, 12)  # frames of the first chunks, then the last number: sound at once, then cheap (nari-qwen3-tts)
 AHEAD = 8  # chunks that may lie unheard: 96 frames, 7.7 s
+NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "out of memory")  # what libraries say of it
+STOP_SECONDS = 10.0  # for the frame that is being computed when the process ends
 
 
 class Ending(StrEnum):
@@ -55,6 +58,18 @@ class Closed:
     error: Exception | None = None
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory was short; not all of them are torch.OutOfMemoryError."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def no_memory() -> InputError:
+    """What is said to whoever could not be spoken for want of memory."""
+    return InputError("the device has too little memory for this utterance. Free some, or use a smaller model.")
+
+
 class Stream:
     """An utterance on its way, and the queue that its chunks come out of."""
 
@@ -66,14 +81,17 @@ class Stream:
         ahead: int | None,
         watch: Watch | None,
         wake: threading.Event,
+        group: Hashable = None,
     ) -> None:
         self.utterance = utterance
+        self.group = group or id(self)  # those of one group share its turns
         self.ending: Ending | None = None
         self._ramp, self._ahead, self._watch, self._wake = ramp, ahead, watch, wake
         self._queue: SimpleQueue[Waveform | Closed] = SimpleQueue()
         self._chunks = 0
         self._decoded = 0  # frames
         self._cancelled = False
+        self._failure: Exception | None = None  # of its watch
 
     # the consumer's side
 
@@ -83,6 +101,7 @@ class Stream:
             while not isinstance(item := self._queue.get(), Closed):
                 self._wake.set()
                 yield item
+            self._queue.put(item)  # who asks again is told again
             self.ending = item.ending
             if item.error is not None:
                 raise item.error
@@ -119,21 +138,34 @@ class Stream:
     def put(self, samples: Waveform, frames: int) -> None:
         """Hand over a chunk."""
         self._chunks, self._decoded = self._chunks + 1, self._decoded + frames
-        if self._watch is not None:
-            self._watch.heard(samples)
+        try:
+            if self._watch is not None:
+                self._watch.heard(samples)
+        except Exception as error:
+            self._fail(error)
         self._queue.put(samples)
 
     def verdict(self) -> Ending | None:
         """How the utterance ends with the frame just drawn, if it does."""
         if self.utterance.ended:
             return Ending.ITSELF
-        if self._watch is not None and (seen := self._watch(self.utterance)):
-            return seen
-        return Ending.BUDGET if self.utterance.is_over else None
+        try:
+            seen = self._watch(self.utterance) if self._watch is not None else None
+        except Exception as error:
+            self._fail(error)
+            seen = None
+        if self._failure is not None:
+            return Ending.CANCELLED
+        return seen or (Ending.BUDGET if self.utterance.is_over else None)
+
+    def _fail(self, error: Exception) -> None:
+        # its own affair: the others go on
+        log.exception("watching an utterance failed")
+        self._watch, self._failure = None, error
 
     def close(self, ending: Ending | None, error: Exception | None = None) -> None:
         """Nothing follows."""
-        self._queue.put(Closed(ending, error))
+        self._queue.put(Closed(ending, error or self._failure))
 
 
 class Scheduler:
@@ -141,35 +173,66 @@ class Scheduler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._wanted = core.slots  # where there is memory for them
         self._waiting: deque[tuple[Stream, Parked | None]] = deque()
         self._running: dict[int, Stream] = {}  # by slot
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     def submit(
-        self, utterance: Utterance, *, ramp: Sequence[int] = RAMP, ahead: int | None = AHEAD, watch: Watch | None = None
+        self,
+        utterance: Utterance,
+        *,
+        ramp: Sequence[int] = RAMP,
+        ahead: int | None = AHEAD,
+        watch: Watch | None = None,
+        group: Hashable = None,
     ) -> Stream:
-        """Queue an utterance; it begins with the next frame in which a slot is free."""
-        stream = Stream(utterance, ramp=ramp, ahead=ahead, watch=watch, wake=self._wake)
+        """Queue an utterance; it begins with the next frame in which a slot is free.
+
+        Where more wait than there are slots, the group with the fewest of its own speaking comes first: a hundred
+        sentences of one caller do not keep another's waiting. Without a group it is one of its own.
+        """
+        stream = Stream(utterance, ramp=ramp, ahead=ahead, watch=watch, wake=self._wake, group=group)
         with self._lock:
             self._waiting.append((stream, None))
             if self._thread is None:  # the last one ended when it had nothing left to do
                 self._thread = threading.Thread(target=self._run, name="voice-engine", daemon=True)
+                atexit.register(self.stop)  # a thread that computes while the interpreter goes down aborts it
                 self._thread.start()
         self._wake.set()
         return stream
 
+    def stop(self) -> None:
+        """End all that is being said within a frame, and the thread. A later utterance starts it again."""
+        self._stopping = True
+        self._wake.set()
+        if thread := self._thread:
+            thread.join(STOP_SECONDS)
+
     def _run(self) -> None:
         try:
-            while self._turn():
+            if self._core.slots < self._wanted:
+                self._grow()
+            while not self._stopping and self._turn():
                 pass
+            self._close_all(Ending.CANCELLED)
         except Exception as error:  # of the scheduler itself: nobody may be left waiting
             log.exception("the engine's thread failed")
-            self._end_all(error)
-            with self._lock:
-                left, self._waiting, self._thread = self._waiting, deque(), None
-            for stream, _ in left:
-                stream.close(None, error)
+            self._close_all(None, error)
+        finally:
+            atexit.unregister(self.stop)
+
+    def _close_all(self, ending: Ending | None, error: Exception | None = None) -> None:
+        # the device is not asked: it may be what failed
+        with self._lock:
+            left = [*self._running.values(), *(stream for stream, _ in self._waiting)]
+            self._running, self._waiting = {}, deque()
+            if self._thread is threading.current_thread():
+                self._thread, self._stopping = None, False
+        for stream in left:
+            stream.close(ending, error)
 
     def _turn(self) -> bool:
         """One frame, or a wait for something to do. Returns False where nothing is left to say."""
@@ -201,11 +264,9 @@ class Scheduler:
         # one a frame, so that those who speak do not wait for many prompts to be read
         free = [slot for slot in range(self._core.slots) if slot not in self._running]
         while self._waiting and (free or self._park_one(free)):
-            with self._lock:
-                entry = next((e for e in self._waiting if e[1] is None or e[0].has_room), None)
-                if entry is None:
-                    return
-                self._waiting.remove(entry)
+            entry = self._next()
+            if entry is None:
+                return
             stream, parked = entry
             slot = free.pop(0)
             try:
@@ -213,15 +274,15 @@ class Scheduler:
                     self._core.begin(slot, stream.utterance)
                 else:
                     self._core.resume(slot, parked)
-            except torch.OutOfMemoryError as error:
-                self._core.end(slot)
-                self._shrink(error, waiting=(stream, parked))
-                return
-            except Exception as error:  # this one's; the others go on
-                log.exception("an utterance could not begin")
-                self._core.end(slot)
-                stream.close(None, error)
-                self._wake.set()  # the others still want the slot
+            except Exception as error:
+                if is_out_of_memory(error):
+                    with self._lock:
+                        self._waiting.appendleft(entry)
+                    self._shrink(error)
+                    return
+                log.exception("an utterance could not begin")  # this one's affair; the others go on
+                self._running[slot] = stream
+                self._end(slot, None, error)
                 return
             self._running[slot] = stream
             if parked is not None and (ending := stream.verdict()):  # only its last samples were still to be decoded
@@ -229,6 +290,17 @@ class Scheduler:
                 self._end(slot, ending)
             if len(self._running) > 1:
                 return
+
+    def _next(self) -> tuple[Stream, Parked | None] | None:
+        """Take out whose turn it is: of the group that speaks least, who came first."""
+        speaking = Counter(stream.group for stream in self._running.values())
+        with self._lock:
+            ready = [entry for entry in self._waiting if entry[1] is None or entry[0].has_room]
+            if not ready:
+                return None
+            entry = min(ready, key=lambda entry: speaking[entry[0].group])
+            self._waiting.remove(entry)
+        return entry
 
     def _park_one(self, free: list[int]) -> bool:
         # a slot whose consumer does not listen is given to one that waits; its utterance waits at the end
@@ -258,45 +330,72 @@ class Scheduler:
                     self._end(slot, ending)
             if not whole:
                 self._core.read([slot for slot in moving if endings[slot] is None])
-        except torch.OutOfMemoryError as error:
-            self._shrink(error, unread=unread)
-        except Exception as error:  # the device's: all of them were in it
-            log.exception("a frame failed")
-            self._end_all(error)
+        except Exception as error:
+            if is_out_of_memory(error):
+                self._shrink(error, unread=unread)
+                return
+            log.exception("a frame failed")  # the device's: all of them were in it
+            for slot in list(self._running):
+                self._end(slot, None, error)
 
-    def _end_all(self, error: Exception) -> None:
-        for slot in list(self._running):
-            self._end(slot, None, error)
-
-    def _shrink(
-        self, error: Exception, *, unread: Sequence[int] = (), waiting: tuple[Stream, Parked | None] | None = None
-    ) -> None:
+    def _shrink(self, error: Exception, *, unread: Sequence[int] = ()) -> None:
         """Go on with half the slots; whoever has none waits."""
         slots = self._core.slots
         if slots == 1:
-            wanted = InputError(
-                "the device has too little memory for one utterance. Free some, or use a smaller model."
-            )
-            self._end_all(wanted)
-            if waiting:
-                waiting[0].close(None, wanted)
+            self._give_up(error)
             return
         log.warning("out of device memory (%s): %d slots instead of %d", error, slots // 2, slots)
-        running = self._running.items()
-        parked = [(stream, self._core.park(slot, is_read=slot not in unread)) for slot, stream in running]
-        self._running = {}
-        self._core.resize(slots // 2)
+        for slot in sorted(self._running, reverse=True):  # each is in safety before the next: this may fail, too
+            try:
+                parked = self._core.park(slot, is_read=slot not in unread)
+            except Exception as failure:
+                if not is_out_of_memory(failure):
+                    raise
+                self._end(slot, None, no_memory())
+                continue
+            with self._lock:
+                self._waiting.appendleft((self._running.pop(slot), parked))
+        self._resize(slots // 2)
+        self._wake.set()
+
+    def _grow(self) -> None:
+        """With nothing to say yet, see whether the memory that was short is there again."""
+        slots = self._core.slots
+        self._resize(min(self._wanted, max(1, 2 * slots)))
+        if self._core.slots > slots:
+            log.warning("%d slots again", self._core.slots)
+
+    def _resize(self, slots: int) -> None:
+        while True:
+            try:
+                self._core.resize(slots)
+                return
+            except Exception as error:
+                if not is_out_of_memory(error) or slots <= 1:
+                    raise
+                slots //= 2
+
+    def _give_up(self, error: Exception) -> None:
+        log.error("out of device memory with one slot (%s)", error)
         with self._lock:
-            self._waiting.extendleft(reversed([*parked, *([waiting] if waiting else [])]))
+            asked = {slot: self._running[slot] for slot in self._running}
+            first = self._waiting.popleft() if not asked and self._waiting else None
+        for slot in asked:
+            self._end(slot, None, no_memory())
+        if first:  # the one that could not begin
+            first[0].close(None, no_memory())
         self._wake.set()
 
     def _hand_over(self, endings: dict[int, Ending | None]) -> None:
         waiting = {slot: self._running[slot].due(over=ending is not None) for slot, ending in endings.items()}
         due = {slot: frames for slot, frames in waiting.items() if frames}
-        for slot, samples in self._core.samples(due).items():
+        for slot, samples in self._core.samples(due):
             self._running[slot].put(samples, due[slot])
 
     def _end(self, slot: int, ending: Ending | None, error: Exception | None = None) -> None:
         stream = self._running.pop(slot)
-        self._core.end(slot)
-        stream.close(ending, error)
+        self._wake.set()  # others want the slot
+        try:
+            self._core.end(slot)
+        finally:  # the device may be what fails, and nobody may be left waiting
+            stream.close(ending, error)

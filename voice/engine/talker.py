@@ -44,6 +44,12 @@ class Talker:
         self.cache = Cache(self._stack, slots=slots, positions=self.positions, like=self.like)
         self._native = NativeStack(self._stack, self.cache, self._rotary) if can_run(self._stack) else None
 
+    def release(self) -> None:
+        """Give the cache's memory back; `allocate` makes it anew."""
+        self.slots = 0
+        self._native = None
+        vars(self).pop("cache", None)  # not there where allocating has failed
+
     @torch.inference_mode()
     def embed_text(self, ids: Int64[Tensor, " n"]) -> Float[Tensor, "n width"]:
         """Text ids as the talker reads them."""

@@ -5,6 +5,7 @@ window. So whatever the chunks, their concatenation is `decoder(all codes)`, in 
 (`chunked_decode` of the library starts each chunk from 25 frames of context, less than the window: that is audible.)
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -256,6 +257,16 @@ class StreamingDecoder:
         stateful = [self._pre, self._transformer, *self._upsampling, *self._layers]
         pasts = [t for part in stateful if not isinstance(part, Snake) for t in part.past(slots)]
         self._memory = Memory([*pasts, self._seen[:, None]])
+
+    def release(self) -> None:
+        """Give the memory back; `allocate` makes it anew."""
+        self._memory = Memory([])
+
+    def alone(self) -> "StreamingDecoder":
+        """The same weights with one slot of its own, for another thread."""
+        other = copy.copy(self)
+        other.allocate(1)
+        return other
 
     def reset(self, slot: int) -> None:
         """Begin a new stream in a slot."""

@@ -1,9 +1,11 @@
 """Who speaks, as the engine's prompts need it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -49,37 +51,43 @@ class Voice:
         )
 
 
-def clone(tts: Any, name: str, waveform: Waveform, text: str | None) -> Voice:
-    """A voice that imitates a clip: in context where its text is given, else by its speaker embedding alone.
+def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[str] | None) -> Voice:
+    """A voice that imitates clips: in context where their texts are given, else by its speaker embedding alone.
 
-    Raises InputError for a checkpoint that cannot clone and a clip that is too short, too long or silent.
+    Of several clips the embedding is the mean, and in context they follow each other as one. Raises InputError for a
+    checkpoint that cannot clone, and for clips that are too short, too long in all, or silent.
     """
     if tts.model.tts_model_type != "base":
         raise InputError(f"a {tts.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/.")
-    _require_reference(waveform)
-    [item] = tts.create_voice_clone_prompt((waveform, SAMPLE_RATE), ref_text=text, x_vector_only_mode=text is None)
+    _require_references(waveforms)
+    said: Sequence[str | None] = texts or [None] * len(waveforms)
+    items = [
+        tts.create_voice_clone_prompt((waveform, SAMPLE_RATE), ref_text=text, x_vector_only_mode=text is None)[0]
+        for waveform, text in zip(waveforms, said, strict=True)
+    ]
     # copies: the library makes them in inference mode
-    embedding = item.ref_spk_embedding.float().clone()
-    if text is None:
+    embedding = torch.stack([item.ref_spk_embedding.float().clone() for item in items]).mean(0)
+    if texts is None:
         return Voice(name, embedding=embedding)
-    words = tuple(reference_ids(tts.processor.tokenizer, text))
-    return Voice(name, embedding=embedding, words=words, codes=item.ref_code.cpu().clone())
+    words = tuple(reference_ids(tts.processor.tokenizer, " ".join(texts)))
+    return Voice(name, embedding=embedding, words=words, codes=torch.cat([i.ref_code.cpu().clone() for i in items]))
 
 
-def _require_reference(waveform: Waveform) -> None:
-    length = seconds(waveform)
+def _require_references(waveforms: Sequence[Waveform]) -> None:
+    length = sum(seconds(waveform) for waveform in waveforms)
     if not SHORTEST_REFERENCE <= length <= LONGEST_REFERENCE:
         raise InputError(
             f"the reference lasts {length:.1f} s, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s can be imitated. "
             "Choose a clip of 3 to 15 s."
         )
-    if not np.sqrt(np.mean(np.square(waveform))) >= QUIETEST_REFERENCE:
+    if not all(np.sqrt(np.mean(np.square(waveform))) >= QUIETEST_REFERENCE for waveform in waveforms):
         raise InputError("the reference is silent. Choose a clip in which somebody speaks.")
 
 
 def speaker(tts: Any, name: str, row_name: str) -> Voice:
-    """A speaker of a custom_voice checkpoint. Raises InputError for one that it does not have."""
+    """A speaker of a custom_voice checkpoint, in any case of letters. Raises InputError for one that it has not."""
     config = tts.model.config.talker_config
+    row_name = row_name.lower()  # as the library does
     if row_name not in config.spk_id:
         known = ", ".join(sorted(config.spk_id))
         raise InputError(f"speaker {row_name!r} is not in the checkpoint. It has {known or 'none'}.")

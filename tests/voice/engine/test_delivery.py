@@ -1,5 +1,6 @@
 """Delivery: what leaves is pleasant, what is wrong is put right before it leaves, and each part can be off."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -203,3 +204,29 @@ def test_a_shaper_gives_back_all_it_kept():
     assert seconds(np.concatenate([*heard, shaper.end_piece(broken=False, pause_seconds=0)])) == pytest.approx(
         1.0, abs=0.01
     )
+
+
+def test_dropping_a_stream_that_was_heard_half_way_stops_it():
+    said = Said([tone(0.5)] * 9)
+    speech = speaking(Model(said))
+    next(speech)
+    gc.disable()  # it is to be stopped at once, not when the garbage is collected
+    try:
+        del speech
+        assert said.cancelled
+    finally:
+        gc.enable()
+
+
+def test_a_piece_that_begins_while_the_stream_is_closed_is_cancelled():
+    said = [Said([tone(0.5)] * 9), Said([tone(0.5)])]
+
+    class Closing(Model):
+        def begin(self, request: Request, watch: Watch | None) -> Any:
+            if self.asked:
+                speech.close()  # by another thread, just now
+            return super().begin(request, watch)
+
+    speech = speaking(Closing(*said), TWO_PIECES)
+    list(speech)
+    assert all(one.cancelled for one in said)

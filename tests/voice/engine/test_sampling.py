@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from tests.voice.engine.checkpoints import core_of
-from voice.engine.sampling import Settings, candidates, draw, uniforms, warp
+from voice.engine.sampling import Settings, candidates, draw, likeliest, uniforms, warp
 from voice.request import Sampling
 
 SAMPLINGS = [
@@ -98,3 +98,14 @@ def test_each_seed_has_numbers_of_its_own_and_a_longer_budget_only_adds_to_them(
 
 def test_only_unusual_sampling_looks_at_the_whole_vocabulary():
     assert [candidates(s) for s in SAMPLINGS] == [64, 64, None, None, 64]
+
+
+def test_of_equal_logits_the_smaller_code_comes_first_whatever_shares_the_batch():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 3_072, generator=generator).to(torch.bfloat16).float()  # bf16: many are equal
+    logits[0, ::2] = -0.0
+    logits[0, 1::2] = 0.0
+    expected = torch.sort(logits, descending=True, stable=True).indices[:, :64]
+    assert torch.equal(likeliest(logits, 64), expected)
+    for row in range(len(logits)):
+        assert torch.equal(likeliest(logits[row : row + 1], 64), expected[row : row + 1])

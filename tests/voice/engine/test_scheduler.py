@@ -1,5 +1,7 @@
 """Continuous batching: who enters and leaves when changes nobody's codes, and nobody holds up the others."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +37,11 @@ def scheduler(core: Core) -> Iterator[Scheduler]:
     """One at a time drives the shared core: the next waits until this one's thread has ended."""
     scheduler = Scheduler(core)
     yield scheduler
+    if thread := scheduler._thread:
+        thread.join(WAIT)
+
+
+def join(scheduler: Scheduler) -> None:
     if thread := scheduler._thread:
         thread.join(WAIT)
 
@@ -185,6 +192,153 @@ def test_out_of_memory_with_one_slot_is_said_and_survived(tiny: Any, voice: Voic
         with pytest.raises(InputError, match="too little memory"):
             list(Scheduler(single).submit(utterance(single, voice, 0)))
     assert list(Scheduler(single).submit(utterance(single, voice, 0)))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_memory_that_is_short_while_slots_are_given_up_loses_nobody_but_who_cannot_be_kept(
+    tiny: Any, voice: Voice, lost: int, monkeypatch: pytest.MonkeyPatch
+):
+    small = core_of(tiny, slots=4)
+    expected = [alone(small, voice, number) for number in range(5)]
+    failing = {"draw": [4], "park": [2] if lost else [], "allocate": [1]}  # calls, of each
+
+    def short_of_memory(name: str, work: Any) -> Any:
+        calls = [0]
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            calls[0] += 1
+            if calls[0] in failing[name]:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")  # as the CPU says it
+            return work(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(small, "draw", short_of_memory("draw", small.draw))
+    monkeypatch.setattr(small, "park", short_of_memory("park", small.park))
+    monkeypatch.setattr(small.frames, "allocate", short_of_memory("allocate", small.frames.allocate))
+    scheduler, said = Scheduler(small), [utterance(small, voice, number) for number in range(5)]
+    refused = 0
+    for stream, u, (same, _) in zip([scheduler.submit(u) for u in said], said, expected, strict=True):
+        try:
+            list(stream)
+        except InputError as error:
+            refused += "too little memory" in str(error)
+        else:
+            np.testing.assert_array_equal(codes(u), same)
+    assert refused == lost
+    assert small.slots == 1
+
+
+def test_slots_come_back_when_there_is_memory_again(tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch):
+    small = core_of(tiny, slots=4)
+    scheduler = Scheduler(small)
+    with monkeypatch.context() as short:
+        calls, draw = [0], small.draw
+
+        def fail_once(moving: Any) -> None:
+            calls[0] += 1
+            if calls[0] == 1:
+                raise torch.OutOfMemoryError("no memory left")
+            draw(moving)
+
+        short.setattr(small, "draw", fail_once)
+        list(scheduler.submit(utterance(small, voice, 0)))
+    assert small.slots == 2
+    join(scheduler)
+    list(scheduler.submit(utterance(small, voice, 0)))
+    assert small.slots == 4
+
+
+def test_a_caller_with_many_sentences_keeps_nobody_waiting(core: Core, scheduler: Scheduler, voice: Voice):
+    together = object()
+    many = [scheduler.submit(utterance(core, voice, n, budget=20), ahead=None, group=together) for n in range(12)]
+    list(scheduler.submit(utterance(core, voice, 3, budget=4)))
+    begun = sum(bool(stream.utterance.codes) for stream in many)
+    assert begun < len(many)
+    for stream in many:
+        list(stream)
+
+
+def test_a_watch_that_fails_ends_its_own_utterance_alone(core: Core, scheduler: Scheduler, voice: Voice):
+    class Broken:
+        def heard(self, samples: Any) -> None:
+            raise ValueError("deaf")
+
+        def __call__(self, said: Utterance) -> None:
+            return None
+
+    bad = scheduler.submit(utterance(core, voice, 0), watch=Broken())
+    good = scheduler.submit(utterance(core, voice, 1))
+    with pytest.raises(ValueError, match="deaf"):
+        list(bad)
+    assert list(good)
+
+
+def test_a_device_that_cannot_even_free_a_slot_leaves_nobody_waiting(
+    core: Core, scheduler: Scheduler, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("device lost")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(core, "draw", fail)
+        broken.setattr(core, "end", fail)
+        streams = [scheduler.submit(utterance(core, voice, number)) for number in range(SLOTS + 2)]
+        for stream in streams:
+            with pytest.raises(RuntimeError, match="device lost"):
+                list(stream)
+    join(scheduler)
+    assert list(scheduler.submit(utterance(core, voice, 0)))
+
+
+def test_who_waits_gets_the_slot_of_an_utterance_that_was_over_when_it_came_back(
+    core: Core, scheduler: Scheduler, voice: Voice
+):
+    # all slots are held by listeners who are slow until the end of their utterances
+    held = [scheduler.submit(utterance(core, voice, n, budget=1), ramp=(1,), ahead=1) for n in range(SLOTS + 3)]
+    for stream in held:
+        assert list(stream)
+
+
+def test_the_end_is_told_as_often_as_it_is_asked_for(core: Core, scheduler: Scheduler, voice: Voice):
+    stream = scheduler.submit(utterance(core, voice, 0))
+    assert list(stream)
+    assert list(stream) == []
+
+
+def test_stopping_ends_what_is_being_said_and_a_later_utterance_begins_anew(
+    core: Core, scheduler: Scheduler, voice: Voice
+):
+    streams = [scheduler.submit(utterance(core, voice, n, budget=300), ahead=None) for n in range(SLOTS + 1)]
+    scheduler.stop()
+    for stream in streams:
+        list(stream)
+        assert stream.ending is Ending.CANCELLED
+    assert list(scheduler.submit(utterance(core, voice, 0)))
+
+
+def test_a_long_reference_is_decoded_before_its_utterance_has_a_slot(core: Core, tiny: Any):
+    codes_ = torch.randint(0, 64, (120, tiny.model.talker.config.num_code_groups))
+    width = tiny.model.config.talker_config.hidden_size
+    voice = Voice("me", embedding=torch.zeros(width), words=(1, 2), codes=codes_)
+    core.lay_out(Request("Hi.", "me"), voice, budget=3)
+    whole = core.vocoder.alone()
+    whole.decode(codes_[None], [0])
+    for kept, expected in zip(core._heard[voice], whole.save(0), strict=True):
+        torch.testing.assert_close(kept, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_process_ends_in_the_middle_of_an_utterance(tiny_folder: Any):
+    code = (
+        "import sys, torch; from pathlib import Path; from voice import checkpoint; from voice.tts import *;"
+        "from voice.engine.voices import Voice; from voice.engine.engine import Engine;"
+        "m = checkpoint.load(Path(sys.argv[1]), device='cpu', dtype=torch.float32);"
+        "width = m.model.config.talker_config.hidden_size;"
+        "tts = Qwen3TTS(Engine.of(m), Voice('me', embedding=torch.randn(width)));"
+        "speaking = tts.stream(Request('Some words. ' * 30, 'me')); next(speaking); print('spoke')"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(tiny_folder)], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "spoke\n"), result.stderr
 
 
 def test_the_batch_is_what_each_would_be_in_a_core_of_its_own_size(core: Core, voice: Voice):
