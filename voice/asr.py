@@ -1,9 +1,6 @@
 """Speech recognisers that judge intelligibility. Their names go into the metrics' names."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +8,7 @@ import numpy as np
 from voice import hub
 from voice.audio import SAMPLE_RATE, Waveform, encode, resample, to_pcm16
 from voice.errors import InputError
+from voice.provenance import identity
 
 JUDGE_RATE = 16_000  # Hz; both recognisers were trained at this rate
 # the same weights lie on the hub in five more formats
@@ -50,11 +48,6 @@ def pieces(waveform: Waveform, *, seconds: float = PIECE_SECONDS) -> Iterator[Wa
     yield waveform
 
 
-def _identity(*parts: str) -> str:
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    return "|".join((*parts, code))
-
-
 class Whisper:
     """OpenAI's Whisper through transformers, the recogniser of seed-tts-eval."""
 
@@ -68,7 +61,7 @@ class Whisper:
 
         self.name = metric_name(model)
         folder = hub.fetch(model, files=WHISPER_FILES, instead=INSTEAD)
-        self.identity = _identity(hub.version(folder), language)
+        self.identity = identity(hub.version(folder), language, code=__file__, packages=("torch", "transformers"))
         try:
             self._processor = WhisperProcessor.from_pretrained(folder)
             self._model = WhisperForConditionalGeneration.from_pretrained(folder, device_map=device or default_device())
@@ -113,7 +106,7 @@ class PocketSphinx:
                 f"pocketsphinx hears English only, not {language!r}. Set judges: published in "
                 "params.yaml, and asr: whisper in conf/data/ and conf/train/."
             )
-        self.identity = _identity(self.name, version("pocketsphinx"))
+        self.identity = identity(self.name, code=__file__, packages=("pocketsphinx",))
 
     def transcribe(self, waveform: Waveform) -> str:
         """Decode with a fresh decoder: its cepstral mean would otherwise carry over from the clip before."""
@@ -140,7 +133,8 @@ class HttpASR:
 
     def __init__(self, url: str, *, model: str, language: str) -> None:
         self.name = metric_name(model)
-        self.identity = _identity(url, model, language)  # a service that changes its weights keeps its name: rename it
+        # a service that changes its weights keeps its name: rename it
+        self.identity = identity(url, model, language, code=__file__, packages=())
         self._url, self._model, self._language = f"{url.rstrip('/')}/v1/audio/transcriptions", model, language
 
     def transcribe(self, waveform: Waveform) -> str:

@@ -1,12 +1,12 @@
 """Predicted mean opinion scores: how natural listeners would find a recording, 1 (bad) to 5 (excellent)."""
 
-from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
 
 from voice.audio import SAMPLE_RATE, Waveform, resample
 from voice.errors import InputError
+from voice.provenance import identity
 
 JUDGE_RATE = 16_000  # Hz
 
@@ -39,7 +39,7 @@ class DistillMos:
             from distillmos import ConvTransformerSQAModel
 
             self._model = ConvTransformerSQAModel().eval()
-        self.identity = f"{self.name}|{version('distillmos')}"
+        self.identity = identity(self.name, code=__file__, packages=("torch", "distillmos"))
 
     def predict(self, waveform: Waveform) -> float:
         """Predict at 16 kHz."""

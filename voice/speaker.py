@@ -1,6 +1,5 @@
 """Speaker encoders that judge whose voice it is. None of them conditions the model. Their names go into the metrics."""
 
-from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +8,7 @@ from jaxtyping import Float32
 from voice import hub
 from voice.audio import SAMPLE_RATE, Waveform, resample
 from voice.errors import InputError
+from voice.provenance import identity
 
 JUDGE_RATE = 16_000  # Hz
 ECAPA_FILES = ("hyperparams.yaml", "*.ckpt", "*.txt", "*.json")
@@ -50,7 +50,8 @@ class Ecapa:
         from speechbrain.utils.fetching import LocalStrategy
 
         fetched = hub.fetch(model, files=ECAPA_FILES, instead=INSTEAD)
-        folder, self.identity = str(fetched), f"{self.name}|{hub.version(fetched)}"
+        folder, packages = str(fetched), ("torch", "torchaudio", "speechbrain")
+        self.identity = identity(self.name, hub.version(fetched), code=__file__, packages=packages)
         try:
             self._encoder = EncoderClassifier.from_hparams(
                 source=folder,
@@ -84,7 +85,8 @@ class WavLM:
         from transformers import AutoFeatureExtractor, WavLMForXVector
 
         folder = hub.fetch(model, files=WAVLM_FILES, instead=INSTEAD)
-        self.identity = f"{self.name}|{hub.version(folder)}"
+        packages = ("torch", "transformers")
+        self.identity = identity(self.name, hub.version(folder), code=__file__, packages=packages)
         try:
             self._features = AutoFeatureExtractor.from_pretrained(folder)
             self._model = WavLMForXVector.from_pretrained(folder).to(device).eval()
@@ -111,7 +113,7 @@ class Resemblyzer:
     def __init__(self) -> None:
         import warnings
 
-        self.identity = f"{self.name}|{version('resemblyzer')}"
+        self.identity = identity(self.name, code=__file__, packages=("torch", "resemblyzer"))
 
         with warnings.catch_warnings():  # webrtcvad's use of pkg_resources
             warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ from datasets import Dataset, load_from_disk
 from tqdm import tqdm
 
 from pipelines.eval.settings import CODEC
-from pipelines.eval.synthesize import Take, write_takes
+from pipelines.eval.takes import Take, write_takes
 from pipelines.eval.texts import HELD_OUT
 from pipelines.model import Model
 from voice import checkpoint

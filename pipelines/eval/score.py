@@ -18,7 +18,7 @@ from pipelines.eval.memory import FOLDER
 from pipelines.eval.metrics import compare
 from pipelines.eval.panel import Panel, Recording, floor_clips, held_out_clips, load_panel
 from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, system_names
-from pipelines.eval.synthesize import Take, read_takes
+from pipelines.eval.takes import Take, read_takes
 from pipelines.eval.texts import HELD_OUT
 from voice.audio import read_waveform, seconds
 from voice.publish import publish

@@ -3,32 +3,34 @@
 python -m pipelines.eval.synthesize voice=demo system=zero_shot eval=quick
 """
 
-import csv
 import hashlib
+import json
 import logging
+import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from pipelines.eval.settings import Eval, MoreSystem, System, system_names
+from pipelines.eval.takes import Take, Unfinished, write_takes
 from pipelines.eval.texts import Sentence, read_sentences
 from pipelines.model import Model
 from voice import checkpoint
+from voice import tts as tts_module
 from voice.audio import encode, seconds
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
+from voice.provenance import code_digest, versions
 from voice.publish import publish
 from voice.stage import output_root, stage
-from voice.table import write_records
 from voice.tts import TTS, Qwen3TTS, Request, Speech
 
 log = logging.getLogger(__name__)
 
-UTTERANCES = "utterances.csv"
 _FAILURES = (RuntimeError, ValueError)
 MOST_FAILURES = 0.5  # of the takes: more is no bad voice but a broken set-up, against which any other would win
 
@@ -43,48 +45,6 @@ class Synthesize:  # conf/synthesize.yaml
     model: Model
     eval: Eval
     systems: dict[str, MoreSystem]
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """One line of utterances.csv. A failure keeps its line: it will count as not understood."""
-
-    sentence: str
-    origin: str
-    kind: str
-    text: str
-    spoken: str
-    take: int
-    seed: int
-    audio: str = ""  # file name; empty where synthesis failed
-    seconds: float = 0.0
-    synthesis_seconds: float = 0.0  # its share, by length, of the time of its batch
-    first_audio_seconds: float | None = None  # spoken once more as a stream, alone
-    runaway: bool = False
-    error: str = ""
-
-
-def read_takes(folder: Path) -> list[Take]:
-    """Read a system's utterances.csv. Raises InputError if it is missing."""
-    path = folder / UTTERANCES
-    if not path.is_file():
-        raise InputError(f"{path} is missing. Run `dvc repro synthesize@{folder.name}`.")
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_take(row) for row in csv.DictReader(file)]
-
-
-def _take(row: dict[str, str]) -> Take:
-    first = row["first_audio_seconds"]
-    return Take(
-        row["sentence"], row["origin"], row["kind"], row["text"], row["spoken"], int(row["take"]), int(row["seed"]),
-        row["audio"], float(row["seconds"]), float(row["synthesis_seconds"]), float(first) if first else None,
-        row["runaway"] == "True", row["error"],
-    )  # fmt: skip
-
-
-def write_takes(folder: Path, takes: Sequence[Take]) -> None:
-    """Write utterances.csv."""
-    write_records(folder / UTTERANCES, Take, takes)
 
 
 def seed_of(seed: int, sentence: str, take: int) -> int:
@@ -120,6 +80,22 @@ def load_pack(folder: Path, *, in_context: bool, reference: Reference | None = N
     return _clone(folder, reference or Reference.read(folder), card.name, in_context=True)
 
 
+def _identity(config: Synthesize, processed: Path, finetuned: Path) -> str:
+    # all that an interrupted run has spoken depends on: weights, reference, settings, code, libraries, device
+    name = config.system
+    if name in config.systems:
+        weights = checkpoint.content_hash(Path(config.systems[name].checkpoint))
+    elif System(name) in (System.FINETUNED, System.FINETUNED_IN_CONTEXT):
+        weights = checkpoint.content_hash(finetuned)
+    else:
+        weights = checkpoint.resolve(config.model.source, config.model.revision).revision
+    reference = Reference.read(processed)
+    heard = hashlib.sha256(reference.audio.read_bytes() + reference.text.encode()).hexdigest()
+    asked = json.dumps(asdict(config), sort_keys=True, default=str)
+    code = code_digest(Path(__file__), Path(tts_module.__file__).parent)
+    return "|".join((asked, weights, heard, code, versions("torch", "transformers"), checkpoint.default_device()))
+
+
 def _clone(folder: Path, reference: Reference, voice: str, *, in_context: bool) -> TTS:
     device = checkpoint.default_device()
     model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device), cloning=True)
@@ -127,17 +103,28 @@ def _clone(folder: Path, reference: Reference, voice: str, *, in_context: bool) 
 
 
 def synthesize(
-    tts: TTS, sentences: Sequence[Sentence], out: Path, *, language: str, takes: int, seed: int, batch: int
+    tts: TTS,
+    sentences: Sequence[Sentence],
+    out: Path,
+    *,
+    language: str,
+    takes: int,
+    seed: int,
+    batch: int,
+    done: Mapping[tuple[str, int], Take] | None = None,
 ) -> Iterator[Take]:
-    """Speak every sentence `takes` times, `batch` requests at once."""
+    """Speak every sentence `takes` times, `batch` requests at once, but for those that are `done` (sentence, take)."""
     tasks = [
         Take(s.id, s.origin, s.kind, s.text, s.spoken, take, seed_of(seed, s.id, take))
         for s in sentences
         for take in range(takes)
     ]
-    with tqdm(total=len(tasks), desc="synthesize", unit="take") as progress:
-        for start in range(0, len(tasks), batch):
-            for take in _speak(tts, tasks[start : start + batch], out, language=language):
+    known = done or {}
+    yield from (known[key] for task in tasks if (key := (task.sentence, task.take)) in known)
+    left = [task for task in tasks if (task.sentence, task.take) not in known]
+    with tqdm(total=len(tasks), initial=len(tasks) - len(left), desc="synthesize", unit="take") as progress:
+        for start in range(0, len(left), batch):
+            for take in _speak(tts, left[start : start + batch], out, language=language):
                 progress.update()
                 yield take
 
@@ -218,16 +205,24 @@ def main(config: Synthesize) -> None:
     require_known(config)
     reports, settings = Path("reports") / config.voice, config.eval
     sentences = read_sentences(reports / "sentences.csv")
-    tts = load_system(config, Path("data/processed") / config.voice, Path("models") / config.voice / "finetuned")
+    processed, finetuned = Path("data/processed") / config.voice, Path("models") / config.voice / "finetuned"
+    tts = load_system(config, processed, finetuned)
+    so_far = Unfinished.of(f"{config.voice}-{config.system}", _identity(config, processed, finetuned))
+    spoken = synthesize(
+        tts, sentences, so_far.folder, language=config.language, takes=settings.takes, seed=settings.seed,
+        batch=settings.batch, done=so_far.takes(),
+    )  # fmt: skip
+    order = {sentence.id: number for number, sentence in enumerate(sentences)}
+    takes = sorted((so_far.note(take) for take in spoken), key=lambda take: (order[take.sentence], take.take))
+    takes = require_speech(takes, config.system)
+    takes = time_first_audio(tts, takes, language=config.language, sentences=settings.first_audio)
     with publish(output_root() / reports / "audio" / config.system) as draft:
         draft.mkdir()
-        spoken = synthesize(
-            tts, sentences, draft, language=config.language, takes=settings.takes, seed=settings.seed,
-            batch=settings.batch,
-        )  # fmt: skip
-        takes = require_speech(list(spoken), config.system)
-        takes = time_first_audio(tts, takes, language=config.language, sentences=settings.first_audio)
+        for take in takes:
+            if take.audio:
+                shutil.copy(so_far.folder / take.audio, draft / take.audio)
         write_takes(draft, takes)
+    so_far.forget()
     log.info(
         "%d takes, %d runaways, %d failed", len(takes), sum(t.runaway for t in takes), sum(bool(t.error) for t in takes)
     )

@@ -13,7 +13,7 @@ from pipelines.eval.listen.app import build_app
 from pipelines.eval.listen.trials import Session, Spoken, pair_up
 from pipelines.eval.panel import held_out_clips
 from pipelines.eval.settings import System
-from pipelines.eval.synthesize import read_takes
+from pipelines.eval.takes import read_takes
 from voice.bounds import within
 from voice.stage import stage
 

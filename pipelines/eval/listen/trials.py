@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.eval.ballot import NEITHER, Vote, cast, read_votes
 from pipelines.eval.memory import audio_digest
 from pipelines.eval.panel import Recording
-from pipelines.eval.synthesize import Take
+from pipelines.eval.takes import Take
 from voice.errors import InputError
 
 

@@ -14,7 +14,8 @@ from pipelines.eval.panel import Panel, Recording, load_panel, metric_names
 from pipelines.eval.report import Limits, render
 from pipelines.eval.score import Clip, Row, read_rows, recorded, score, takes_of
 from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, System, system_names
-from pipelines.eval.synthesize import Take, read_takes, require_speech, synthesize, time_first_audio, write_takes
+from pipelines.eval.synthesize import require_speech, synthesize, time_first_audio
+from pipelines.eval.takes import Take, Unfinished, read_takes, write_takes
 from pipelines.eval.texts import Sentence
 from voice.audio import Waveform, write_wav
 from voice.errors import InputError
@@ -125,6 +126,34 @@ def synthesised(voice: Humming, folder: Path, *, takes: int = 2, batch: int = 3)
     made = list(synthesize(voice, SENTENCES, folder, language="en", takes=takes, seed=10, batch=batch))
     write_takes(folder, made)
     return folder
+
+
+def test_what_an_interrupted_run_has_spoken_is_not_spoken_again(tmp_path: Path):
+    whole = synthesised(Humming(200), tmp_path / "whole")
+
+    def speak(voice: Humming, *, stop_after: int | None = None) -> list[Take]:
+        so_far = Unfinished.of("me-finetuned", "these weights", root=tmp_path)
+        spoken = synthesize(
+            voice, SENTENCES, so_far.folder, language="en", takes=2, seed=10, batch=3, done=so_far.takes()
+        )
+        return [so_far.note(take) for _, take in zip(range(stop_after or 99), spoken, strict=False)]
+
+    speak(Humming(200), stop_after=6)
+    (tmp_path / "me-finetuned" / "en_000_0.flac").write_bytes(b"")  # the disk did not get it
+    second = Humming(200)
+    takes = speak(second)
+    assert len(second.requests) == 16 - 5
+    key = {(t.sentence, t.take): replace(t, synthesis_seconds=0) for t in takes}
+    assert key == {(t.sentence, t.take): replace(t, synthesis_seconds=0) for t in read_takes(whole)}
+
+
+def test_nothing_that_other_weights_have_spoken_is_kept(tmp_path: Path):
+    so_far = Unfinished.of("me-finetuned", "these weights", root=tmp_path)
+    write_wav(so_far.folder / "a.wav", np.zeros(24_000, np.float32))
+    so_far.note(Take("a", "fixed", "short", "A.", "", 0, 1, audio="a.wav", seconds=1.0))
+    assert Unfinished.of("me-finetuned", "these weights", root=tmp_path).takes()
+    assert not Unfinished.of("me-finetuned", "other weights", root=tmp_path).takes()
+    assert not Unfinished.of("me-finetuned", "these weights", root=tmp_path).takes()
 
 
 def judged(clips: Sequence[Clip], panel: Panel) -> list[Row]:

@@ -21,7 +21,7 @@ from pipelines.eval.ballot import NEITHER, read_votes
 from pipelines.eval.listen.app import LUFS, build_app, levelled
 from pipelines.eval.listen.trials import Session, Spoken, Trial, pair_up
 from pipelines.eval.panel import Recording
-from pipelines.eval.synthesize import Take
+from pipelines.eval.takes import Take
 from tests.sounds import speechlike
 from voice.audio import encode, write_wav
 from voice.errors import InputError
