@@ -7,6 +7,7 @@ In addition to its protocol numerals are spelled out on both sides: it counts "f
 import re
 import string
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,11 +93,33 @@ class Stretch:
 
 
 def compare(text: str, transcript: str, *, spoken: str = "", language: str = "en") -> Comparison:
-    """Compare a text, or the way it is read aloud, with what was heard; of all readings those that fit best."""
-    written = [normalise(r) for t in (text, spoken) if t for r in readings(t, language)]
-    heard = [normalise(r) for r in readings(transcript, language)]
-    pairs = (Comparison(w, h) for w in dict.fromkeys(written) for h in dict.fromkeys(heard))
-    return min(pairs, key=lambda pair: pair.wer)
+    """Compare a text, or the way it is read aloud, with what was heard; of all readings those that fit best.
+
+    Readings mix word for word: whoever writes "Dr." for one abbreviation may write "Street" for the next, and say one
+    number as a year and another digit by digit.
+    """
+    written = list(dict.fromkeys(normalise(r) for t in (text, spoken) if t for r in readings(t, language)))
+    heard = list(dict.fromkeys(normalise(r) for r in readings(transcript, language)))
+    best = min((Comparison(w, h) for w in written for h in heard), key=lambda pair: pair.wer)
+    if best.errors and language not in ("zh", "ja"):  # whose readings have no words that could be exchanged
+        for other in written:
+            best = _mixed(best, other, lambda mixture, pair: Comparison(mixture, pair.heard), of=best.written)
+        for other in heard:
+            best = _mixed(best, other, lambda mixture, pair: Comparison(pair.written, mixture), of=best.heard)
+    return best
+
+
+def _mixed(best: Comparison, other: str, compared: Callable[[str, Comparison], Comparison], *, of: str) -> Comparison:
+    """Exchange those stretches of a reading for another's that make fewer errors."""
+    parts = Comparison(of, other).stretches()
+    chosen = [part.written for part in parts]
+    for number, part in enumerate(parts):
+        if not part.is_right:
+            tried = [*chosen[:number], part.heard, *chosen[number + 1 :]]
+            pair = compared(" ".join(filter(None, tried)), best)
+            if pair.wer < best.wer:
+                chosen, best = tried, pair
+    return best
 
 
 def word_error_rate(text: str, transcript: str, *, spoken: str = "", language: str = "en") -> float:

@@ -1,6 +1,7 @@
 """The blind test's routes: a page, what to hear next without a word about who it is, and the votes."""
 
 import dataclasses
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class State:
 def build_app(session: Session) -> FastAPI:
     """Build the app around one session."""
     app = FastAPI(title="Listen", docs_url=None, redoc_url=None, openapi_url=None)
+    one_at_a_time = threading.Lock()  # two tabs, or a key that repeats, must not vote on one pair twice
+    fetched: set[tuple[int, str]] = set()
 
     @app.get("/api/state")
     def state() -> State:
@@ -51,14 +54,18 @@ def build_app(session: Session) -> FastAPI:
     @app.post("/api/vote")
     def vote(ballot: Ballot) -> State:
         """Choose, and go on."""
-        session.choose(ballot.trial, ballot.choice, time=datetime.now(UTC))
-        return _state(session)
+        with one_at_a_time:
+            if not {(ballot.trial, "a"), (ballot.trial, "b")} <= fetched:
+                raise InputError("this pair was not heard yet. Play both sides, then choose.")
+            session.choose(ballot.trial, ballot.choice, time=datetime.now(UTC))
+            return _state(session)
 
     @app.post("/api/back")
     def back() -> State:
         """The pair before."""
-        session.back()
-        return _state(session)
+        with one_at_a_time:
+            session.back()
+            return _state(session)
 
     @app.get("/api/audio/{trial}/{side}")
     def audio(trial: int, side: str) -> Response:
@@ -66,6 +73,7 @@ def build_app(session: Session) -> FastAPI:
         if not 0 <= trial < len(session.trials) or side not in ("a", "b", "x"):
             raise InputError("there is nothing to hear at this address. Reload the page.")
         chosen = session.trials[trial]
+        fetched.add((trial, side))
         path = {"a": chosen.a.audio, "b": chosen.b.audio, "x": chosen.x}[side]
         return Response(levelled(path), media_type="audio/wav")
 

@@ -121,10 +121,21 @@ def client(session: Session) -> TestClient:
 
 
 def test_the_page_is_told_nothing_of_whose_side_it_is(client: TestClient):
+    for side in "ab":
+        client.get(f"/api/audio/0/{side}")
     answers = [client.get("/api/state").text, client.post("/api/vote", json={"trial": 0, "choice": "a"}).text]
+    assert '"trial":1' in answers[1]
     answers += [client.get(f"/{name}").text for name in ("", "listen.js", "style.css")]
     assert not any(word in answer for answer in answers for word in ("finetuned", "zero_shot"))
     assert "flac" not in client.get("/api/audio/0/a").headers.get("content-disposition", "")
+
+
+def test_a_pair_that_was_not_heard_cannot_be_voted_on(client: TestClient, session: Session):
+    client.get("/api/audio/0/a")
+    refused = client.post("/api/vote", json={"trial": 0, "choice": "a"})
+    assert refused.status_code == 409
+    assert "Play both sides" in refused.text
+    assert session.at == 0
 
 
 def test_all_three_are_equally_loud(client: TestClient, session: Session):

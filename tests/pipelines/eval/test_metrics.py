@@ -64,3 +64,28 @@ def test_a_text_of_signs_alone_is_no_crash():
     assert word_error_rate("…", "") == 0
     assert word_error_rate("…", "something") == 1
     assert compare("Word.", "").stretches() == [Stretch("word", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken", "heard"),
+    [
+        ("Dr. Smith lives in Elm St.", "Doctor Smith lives in Elm Street.", "doctor smith lives in elm st"),
+        ("Room 101 was built in 1998.", "", "room one oh one was built in nineteen ninety eight"),
+        ("Room 404 was built in 1998.", "", "room four zero four was built in nineteen ninety eight"),
+        (
+            "It took 48 min. at 10 a.m.",
+            "It took forty-eight minutes at ten in the morning.",
+            "it took 48 minutes at 10 am",
+        ),
+    ],
+)
+def test_readings_mix_within_a_sentence(text: str, spoken: str, heard: str):
+    errors = compare(text, heard, spoken=spoken).errors
+    assert errors <= ("oh" in heard.split())
+
+
+def test_mixing_readings_forgives_no_wrong_word():
+    comparison = compare(
+        "Dr. Smith lives in Elm St.", "doctor smith leaves in elm st", spoken="Doctor Smith lives in Elm Street."
+    )
+    assert (comparison.errors, comparison.length) == (1, 6)
