@@ -41,9 +41,9 @@ class Lock:
             raise InputError(f"{path}: no stage has run. Run `make repro`.")
         return cls(stages)
 
-    def key(self, *names: str) -> str:
-        """Hash of what these stages read, ran and made."""
-        content = json.dumps([self.stages[name] for name in names], sort_keys=True)
+    def key(self, *names: str, beside: Mapping[str, Any] | None = None) -> str:
+        """Hash of what these stages read, ran and made, and of what is given `beside` them."""
+        content = json.dumps([*(self.stages[name] for name in names), *([beside] if beside else [])], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def digest(self, name: str, path: Path) -> str:
@@ -163,7 +163,8 @@ def _system_run(lock: Lock, voice: str, system: str, figures: dict[str, Any], te
         inputs.append(Input(f"texts-{texts['language']}", texts["version"], reports / "sentences.csv", "evaluation"))
     return Run(
         f"{voice}/{system}",
-        lock.key(*dict.fromkeys((stage, "score", "compare"))),
+        # its own figures, not the whole comparison: votes and players change nothing about a system
+        lock.key(*dict.fromkeys((stage, "score")), beside=figures),
         {"voice": voice, "stage": stage.partition("@")[0], "system": system, "role": role},
         lock.params("score") | lock.params(stage),
         numbers(figures),

@@ -1,5 +1,6 @@
 """Speech recognisers that judge intelligibility. Their names go into the metrics' names."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from voice.provenance import identity
 JUDGE_RATE = 16_000  # Hz; both recognisers were trained at this rate
 # the same weights lie on the hub in five more formats
 WHISPER_FILES = ("*.json", "*.txt", "model.safetensors")
+KEY = "ASR_API_KEY"  # environment: a service's key belongs into no file under conf/
 PIECE_SECONDS = 30.0  # what Whisper hears at once, and the limit of many a service
 _CUT_SECONDS = 10.0  # of the end of a piece: the cut falls into the quietest spot of it
 _SPOT = 480  # samples: 20 ms
@@ -149,9 +151,12 @@ class HttpASR:
         import httpx2
 
         audio = encode(resample(waveform, from_rate=SAMPLE_RATE, to_rate=JUDGE_RATE), container="wav", rate=JUDGE_RATE)
+        key = os.environ.get(KEY, "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         fields = {"model": self._model} | ({} if self._language == "auto" else {"language": self._language})
         try:
-            answer = httpx2.post(self._url, data=fields, files={"file": ("clip.wav", audio, "audio/wav")}, timeout=120)
+            file = {"file": ("clip.wav", audio, "audio/wav")}
+            answer = httpx2.post(self._url, data=fields, files=file, headers=headers, timeout=120)
             answer.raise_for_status()
             text = answer.json()["text"]
             if not isinstance(text, str):
@@ -160,7 +165,8 @@ class HttpASR:
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"recogniser {self._url} did not answer ({reason}). Start it, correct `asr_url`, {INSTEAD}"
+                f"recogniser {self._url} did not answer ({reason}). Start it, correct `asr_url`, set {KEY} if it wants a "
+                f"key, {INSTEAD}"
             ) from error
 
 

@@ -202,3 +202,17 @@ def test_nothing_to_track_says_what_to_run(tmp_path: Path):
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     with pytest.raises(InputError, match="make repro"):
         Lock.read(tmp_path / "dvc.lock")
+
+
+def test_votes_log_the_comparison_anew_and_no_system(client: MlflowClient, tmp_path: Path):
+    lock(tmp_path)
+    results(tmp_path, winner="finetuned")
+    track.main()
+    content = yaml.safe_load((tmp_path / "dvc.lock").read_text())
+    content["stages"]["compare"]["deps"] = [{"path": "data/listening.csv", "md5": "9abc"}]
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(content))
+    track.main()
+    experiment = client.get_experiment_by_name("voices")
+    names = [run.info.run_name for run in client.search_runs([experiment.experiment_id])]
+    assert names.count("compare") == 2
+    assert names.count("me/finetuned") == names.count("me/real") == 1

@@ -134,7 +134,10 @@ def service() -> Iterator[tuple[str, list[bytes]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             got.append(self.rfile.read(int(self.headers["Content-Length"])))
-            is_right = self.path == "/v1/audio/transcriptions"
+            if "locked" in self.path and self.headers["Authorization"] != "Bearer secret":
+                self.send_error(401)
+                return
+            is_right = self.path.removeprefix("/locked") == "/v1/audio/transcriptions"
             body = json.dumps({"text": " Hello there. "}).encode() if is_right else b"<html>"
             self.send_response(200)
             self.end_headers()
@@ -156,6 +159,16 @@ def test_a_recogniser_elsewhere_is_asked_in_openais_way(service: tuple[str, list
     assert asr.name == "nemotron_speech_0_6b"
     for part in (b'name="model"', b"nvidia/nemotron-speech-0.6b", b'name="language"', b"RIFF"):
         assert part in got[0]
+
+
+def test_a_recogniser_that_wants_a_key_gets_the_one_of_the_environment(
+    service: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+):
+    asr = load_asr("http", model="m", language="en", url=f"{service[0]}/locked")
+    with pytest.raises(InputError, match=r"401.*ASR_API_KEY"):
+        asr.transcribe(speechlike(0.1))
+    monkeypatch.setenv("ASR_API_KEY", "secret")
+    assert asr.transcribe(speechlike(0.1)) == "Hello there."
 
 
 @pytest.mark.parametrize("path", ["/wrong", ":1"])
