@@ -165,8 +165,8 @@ class HttpASR:
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"recogniser {self._url} did not answer ({reason}). Start it, correct `asr_url`, set {KEY} if it wants a "
-                f"key, {INSTEAD}"
+                f"recogniser {self._url} did not answer ({reason}). Start it, correct `asr_url`, set {KEY} if "
+                f"it wants a key, {INSTEAD}"
             ) from error
 
 

@@ -9,9 +9,10 @@ import string
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import jiwer
+from opencc import OpenCC
 
 from pipelines.eval.numerals import readings
 
@@ -25,6 +26,15 @@ def normalise(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower()
     kept = "".join(" " if _is_punctuation(c) else c for c in plain.translate(_REMOVED))
     return " ".join(kept.split())
+
+
+@cache
+def _converter() -> OpenCC:
+    return OpenCC("t2s")
+
+
+def _simplified(text: str) -> str:
+    return str(_converter().convert(text))
 
 
 def _is_punctuation(character: str) -> bool:
@@ -98,6 +108,8 @@ def compare(text: str, transcript: str, *, spoken: str = "", language: str = "en
     Readings mix word for word: whoever writes "Dr." for one abbreviation may write "Street" for the next, and say one
     number as a year and another digit by digit.
     """
+    if language == "zh":  # a recogniser may write either script; seed-tts-eval compares in simplified signs, too
+        text, transcript, spoken = (_simplified(t) for t in (text, transcript, spoken))
     written = list(dict.fromkeys(normalise(r) for t in (text, spoken) if t for r in readings(t, language)))
     heard = list(dict.fromkeys(normalise(r) for r in readings(transcript, language)))
     best = min((Comparison(w, h) for w in written for h in heard), key=lambda pair: pair.wer)

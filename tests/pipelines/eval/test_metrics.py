@@ -89,3 +89,7 @@ def test_mixing_readings_forgives_no_wrong_word():
         "Dr. Smith lives in Elm St.", "doctor smith leaves in elm st", spoken="Doctor Smith lives in Elm Street."
     )
     assert (comparison.errors, comparison.length) == (1, 6)
+
+
+def test_traditional_and_simplified_signs_are_the_same_words():
+    assert word_error_rate("这个软件很清楚。", "這個軟件很清楚", language="zh") == 0
