@@ -28,7 +28,7 @@ from voice.stage import output_root, stage
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent
-SOURCES = ("serving", "voice")
+SOURCES = ("serving", "voice", "conf/serve")
 LOCK = "requirements.lock"
 _TIMINGS = ("rtf", "first_audio_seconds")
 
