@@ -7,11 +7,13 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import httpx2
 import numpy as np
+import yaml
 
 from voice.audio import SAMPLE_RATE, Waveform, from_pcm16, resample
 from voice.errors import InputError
@@ -43,6 +45,18 @@ class RemoteTTS:
             raise InputError(f"{url!r} is not an address ({error}). Write it as http://host:8000.") from error
         if not self._url.startswith(("http://", "https://")):
             raise InputError(f"{url!r} is not an address. Write it as http://host:8000.")
+
+    @classmethod
+    def from_file(cls, path: Path) -> "RemoteTTS":
+        """The server that a YAML file names: `url`, and `model` and `voice` where it has several.
+
+        Raises InputError for other keys.
+        """
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            return cls(**fields)
+        except TypeError:
+            raise InputError(f"{path}: needs `url`, and takes `model` and `voice`. Correct it.") from None
 
     def stream(self, request: Request) -> "RemoteStream":
         """Yield the utterance as it arrives. Closing the iterator ends the connection, and so the work there."""
