@@ -82,6 +82,9 @@ class LocalCast:
 
     def _own(self, folder: Path) -> Iterator[Member]:
         card = self._card
+        if self._model.model.tts_model_type == "voice_design":  # each request describes its own
+            yield self._member("design", "by description", "designed", designed(self._model, "design"))
+            return
         if card.kind is Kind.FINETUNED and card.speaker:
             yield self._member(card.name, card.name, card.kind, speaker(self._model, card.name, card.speaker))
         else:
@@ -90,8 +93,6 @@ class LocalCast:
         for row in sorted(self._model.model.config.talker_config.spk_id or {}):
             if row not in (card.speaker, card.name):
                 yield self._member(row, row, "stock", speaker(self._model, row, row))
-        if self._model.model.tts_model_type == "voice_design":
-            yield self._member("design", "by description", "designed", designed(self._model, "design"))
 
     def _member(self, voice_id: str, name: str, kind: str, voice: Voice) -> Member:
         tts = Qwen3TTS(self._engine, voice, delivery=Delivery())
@@ -153,7 +154,8 @@ def probe(cast: Cast, text: str) -> None:
     import numpy as np
 
     member = next(iter(cast.members.values()))
-    chunks = list(member.tts.stream(Request(text, member.tts.voice, language=member.language)))
+    instruct = "calm and clear" if member.kind == "designed" else None
+    chunks = list(member.tts.stream(Request(text, member.tts.voice, language=member.language, instruct=instruct)))
     waveform = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if len(waveform) < 2_400 or not np.isfinite(waveform).all() or np.sqrt(np.mean(np.square(waveform))) < 1e-4:
         raise RuntimeError(f"voice {member.id!r} said nothing when asked to say {text!r}")

@@ -52,6 +52,7 @@ def open_cast(settings: Settings, pack: str) -> Cast:
     name="voice",
     workers=1,  # one engine: it speaks for all at a time
     traffic={"timeout": LONGEST_SECONDS},
+    http={"host": "127.0.0.1", "port": 8080},  # unless told otherwise; BentoML's own are 0.0.0.0 and 3000
     logging={"access": {"enabled": False}},  # ours says more, and never the text
 )
 @bentoml.asgi_app(app, path="/")

@@ -127,6 +127,11 @@ def served(store: Store, tmp_path: Path) -> Iterator[Served]:
 def test_it_speaks_counts_and_hides_bentos_own_page(served: Served, store: Store):
     assert len(httpx2.post(f"{served.url}/v1/audio/speech", json=BODY, timeout=60).content) > 1_000
     assert httpx2.get(f"{served.url}/v1/models").json()["data"][0]["pack"] == store.packs[0]
+    [dockerfile] = store.home.glob("bentos/voice-me/*/env/docker/Dockerfile")
+    container = dockerfile.read_text()
+    assert "FROM nvidia/cuda:" in container
+    assert "HEALTHCHECK" in container
+    assert "USER bentoml" in container
     metrics = httpx2.get(f"{served.url}/metrics").text
     assert 'voice_requests_total{format="pcm",outcome="done",route="/v1/audio/speech"} 1.0' in metrics
     assert "voice_first_sound_seconds_count 1.0" in metrics

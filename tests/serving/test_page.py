@@ -85,7 +85,7 @@ def test_a_recording_becomes_a_voice(service: Running, page: Any, tmp_path: Path
     page.click("#go")
     shows(page, "#length", r" s$")
     if os.environ.get("UPDATE_SCREENSHOTS"):
-        page.screenshot(path=SCREENSHOT)
+        page.screenshot(path=SCREENSHOT, full_page=True)
     page.click("#forget")
     playwright.expect(page.locator("#voice option")).to_have_count(1)
 
