@@ -24,7 +24,7 @@ from serving.station import Station
 from voice.errors import InputError
 
 TAG_FILE = Path(__file__).with_name("pack_tag.txt")  # written by serving.package into the Bento it builds
-LONGEST_SECONDS = 3_600  # until BentoML answers 504: our own limits (queue, hang) come first
+LONGEST_SECONDS = 1_200  # until BentoML answers 504: our own limits (queue, hang) come first
 
 app = create_app()
 

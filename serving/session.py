@@ -69,10 +69,7 @@ class Session:
         metrics.active.inc()
         self._begun = time.perf_counter()
         metrics.queue_seconds.observe(self._begun - self._arrived)
-        loop = asyncio.get_running_loop()
-        self._stream = await loop.run_in_executor(self._pool, self._ask.member.tts.stream, self._ask.request)
-        if self._is_closed:
-            self._stop()
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._begin)
 
     async def next(self) -> bytes | None:
         """The next bytes; None after the last. Raises what broke the voice, TimeoutError if it hangs."""
@@ -89,6 +86,11 @@ class Session:
             self.permit.leave()
             metrics.active.dec()
         self._write_down()
+
+    def _begin(self) -> None:
+        self._stream = self._ask.member.tts.stream(self._ask.request)
+        if self._is_closed:  # the client left meanwhile
+            self._stop()
 
     def _stop(self) -> None:
         close = getattr(self._stream, "close", None)
