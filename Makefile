@@ -6,6 +6,7 @@ UV     := 0.13.9
 choice  = $(shell sed -n 's/^$(1): *\([^ #]*\).*/\1/p' params.yaml)
 VOICE   = $(call choice,voice)
 PORT   ?= 8080
+HOST   ?= 127.0.0.1
 # not ?=: desktops export a LANGUAGE of their own, such as en_US:en
 LANGUAGE = en
 
@@ -16,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup doctor repro nano record listen test check lint types mlflow serve bench lock
+.PHONY: help setup doctor repro nano record listen test check lint types mlflow serve promote rollback bench lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -83,13 +84,19 @@ types: setup ## mypy
 mlflow: setup ## the MLflow UI on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
-serve: setup ## serve the packaged voice on http://127.0.0.1:8080 (PORT=...)
+serve: setup ## serve the packaged voice on http://127.0.0.1:8080 (PORT=... HOST=address, docs/serving.md)
 	@test -f models/$(VOICE)/bento/tag.txt || { echo 'error: no packaged voice "$(VOICE)". Run `make repro` first.' >&2; exit 1; }
 	@bentoml get "$$(cat models/$(VOICE)/bento/tag.txt)" >/dev/null 2>&1 || bentoml import models/$(VOICE)/bento/*.bento
-	bentoml serve "$$(cat models/$(VOICE)/bento/tag.txt)" --host 127.0.0.1 --port $(PORT)
+	bentoml serve "$$(cat models/$(VOICE)/bento/tag.txt)" --host $(HOST) --port $(PORT) --timeout-graceful-shutdown 120
 
 bench: setup ## the benchmarks; figures go into benchmarks/README.md
 	python -m benchmarks.stages
+
+promote: setup ## put the champion on air in the running service, without dropping a stream (VOICE=name)
+	python -m serving.promote promote $(VOICE)
+
+rollback: setup ## put the voice before it on air again (VOICE=name)
+	python -m serving.promote rollback $(VOICE)
 
 lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

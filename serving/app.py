@@ -1,75 +1,89 @@
-"""The public routes: one FastAPI app, mounted in the BentoML service."""
+"""The public routes: one FastAPI app, mounted in the BentoML service. Whoever mounts it sets `app.state.desk`."""
 
-import base64
 import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from serving.schema import ErrorResponse, Health, SynthesizeRequest, SynthesizeResponse
-from voice import tts
-from voice.audio import SAMPLE_RATE, encode
+from serving import metrics
+from serving.logs import event
+from serving.problems import Problem
+from serving.routes import page, speech, state, voices
 from voice.errors import InputError
-from voice.pack import VoiceCard
 
-log = logging.getLogger(__name__)
+_DESCRIPTION = """Speaks as one cloned voice, over OpenAI's routes for speech.
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorResponse} for code in (400, 422, 500)}
+Every answer carries `X-Request-Id`. Every error is `{"error": {"message", "type", "code", "param"}}`. From another
+machine a key is needed (`Authorization: Bearer KEY`). Limits: 64 kB of JSON, 4,096 characters of text, 10 MB and 60 s
+for a recording; beyond the queue 429 with `Retry-After`."""
 
-
-class Speaker:
-    """The loaded voice. The engine speaks as many requests at a time as it has slots."""
-
-    def __init__(self, card: VoiceCard, voice: tts.TTS) -> None:
-        self.card = card
-        self._voice = voice
-
-    def speak(self, text: str, *, language: str | None, seed: int) -> bytes:
-        """Synthesise a WAV file. Raises InputError for what the voice cannot say."""
-        request = tts.Request(text, self._voice.voice, language=language or self.card.language, seed=seed)
-        [speech] = self._voice.batch([request])
-        return encode(speech.waveform, container="wav")
+_PARTS = (speech, voices, state, page)
 
 
 def create_app() -> FastAPI:
-    """Build the app. Whoever mounts it sets `app.state.speaker` before it serves."""
-    app = FastAPI(title="Voice", description="Speaks as one cloned voice.", version="1")
-
-    @app.post("/synthesize", responses=PROBLEMS)
-    def synthesize(body: SynthesizeRequest, request: Request) -> SynthesizeResponse:
-        """Speak a text and return it as one WAV file."""
-        wav = request.app.state.speaker.speak(body.text, language=body.language, seed=body.seed)
-        return SynthesizeResponse(audio=base64.b64encode(wav).decode(), format="wav", sample_rate=SAMPLE_RATE)
-
-    @app.get("/health")
-    def health(request: Request) -> Health:
-        """Say which voice is loaded."""
-        card: VoiceCard = request.app.state.speaker.card
-        return Health(status="ok", voice=card.name, kind=card.kind)
-
-    app.add_exception_handler(InputError, _refuse)
+    """Build the app."""
+    app = FastAPI(title="Voice", description=_DESCRIPTION, version="1", redoc_url=None, docs_url=None)
+    app.state.desk = None
+    for part in _PARTS:
+        app.include_router(part.router)
+    app.add_exception_handler(Problem, _refuse)
+    app.add_exception_handler(InputError, _refuse_input)
     app.add_exception_handler(RequestValidationError, _refuse_body)
+    app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
+    _answer_the_rest(app)
     return app
 
 
-def _problem(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message}}, status_code=status)
+def _answer_the_rest(app: FastAPI) -> None:
+    """Addresses that there are not get the same errors as all others, BentoML's own plain ones do not."""
+    known = [*app.router.routes, *(route for part in _PARTS for route in part.router.routes)]
+
+    async def rest(request: Request) -> Response:
+        methods = {
+            method
+            for route in known
+            if route.matches(request.scope)[0] is Match.PARTIAL
+            for method in getattr(route, "methods", None) or ()
+        }
+        if methods:
+            headers = {"Allow": ", ".join(sorted(methods))}
+            return _answer(Problem(405, "this address takes other methods.", "method_not_allowed", headers=headers))
+        return _answer(Problem(404, "there is nothing at this address. See /openapi.json.", "not_found"))
+
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+    app.router.add_route("/{path:path}", rest, methods=methods, include_in_schema=False)
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    return _problem(400, str(error))
+def _answer(problem: Problem) -> JSONResponse:
+    metrics.problems.labels(problem.code).inc()
+    return problem.response()
 
 
-async def _refuse_body(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+async def _refuse(request: Request, error: Any) -> JSONResponse:
+    return _answer(error)
+
+
+async def _refuse_input(request: Request, error: Any) -> JSONResponse:
+    return _answer(Problem(400, str(error), "invalid_request"))
+
+
+async def _refuse_http(request: Request, error: Any) -> JSONResponse:
+    return _answer(Problem(error.status_code, str(error.detail), "http_error", headers=error.headers or {}))
+
+
+async def _refuse_body(request: Request, error: Any) -> JSONResponse:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return _problem(422, f'{where}: {first["msg"]}. Send JSON such as {{"text": "Hello.", "language": "en"}}.')
+    where = ".".join(str(part) for part in first["loc"][1:])
+    message = str(first["msg"]).removeprefix("Value error, ").replace("\n", " ")
+    hint = ' Send JSON such as {"input": "Hello."}.' if not where else ""
+    return _answer(Problem(422, f"{where or 'body'}: {message}.{hint}", "invalid_value", param=where or None))
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
-    log.error("synthesis failed", exc_info=error)
-    return _problem(500, "the voice failed on this text; the server's log says why.")
+    event("request failed", level=logging.ERROR, error=error, path=request.url.path)
+    return _answer(Problem(500, "the service failed; its log says why.", "internal_error"))

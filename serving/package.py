@@ -28,8 +28,9 @@ from voice.stage import output_root, stage
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent
-SOURCES = ("serving", "voice")
+SOURCES = ("serving", "voice", "conf/serve")
 LOCK = "requirements.lock"
+CUDA_IMAGE = "nvidia/cuda:13.0.1-runtime-ubuntu24.04"  # as the locked torch, which brings the libraries itself
 _TIMINGS = ("rtf", "first_audio_seconds")
 
 
@@ -120,6 +121,12 @@ def _bentofile(name: str) -> dict[str, Any]:
         "name": name,
         "include": [f"{source}/**" for source in SOURCES] + [LOCK],
         "python": {"requirements_txt": f"./{LOCK}", "lock_packages": False},
+        "docker": {
+            "base_image": CUDA_IMAGE,
+            "python_version": "3.11",
+            "dockerfile_template": "./serving/Dockerfile.j2",
+            "env": {"BENTOML_HOST": "0.0.0.0"},  # all that a container has of its own; keys are needed from there
+        },
     }
 
 

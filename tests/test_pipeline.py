@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,7 +132,8 @@ def test_the_winner_answers_over_http(project: tuple[Path, str]):
         with httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=120, transport=httpx2.HTTPTransport(retries=9)
         ) as http:
-            health = http.get("/health").json()
+            while (health := http.get("/health").json())["status"] == "loading":
+                time.sleep(0.2)
             answer = http.post("/synthesize", json={"text": "Good morning.", "language": "en"}).json()
             refused = http.post("/synthesize", json={"text": ""})
     finally:

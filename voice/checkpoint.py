@@ -112,17 +112,20 @@ def load(
 
 
 def _as_base(folder: Path) -> Qwen3TTSConfig:
-    names = {name for path in folder.glob("*.safetensors") for name in _tensor_names(path)}
-    if not any(name.startswith("speaker_encoder.") for name in names):
+    if not any(name.startswith("speaker_encoder.") for name in tensor_names(folder)):
         raise InputError(f"{folder} has no speaker encoder, so it cannot clone. Use a Base model in conf/model/.")
     config = Qwen3TTSConfig.from_pretrained(str(folder))
     config.tts_model_type = "base"
     return config
 
 
-def _tensor_names(path: Path) -> list[str]:
-    with safe_open(path, framework="pt") as file:
-        return list(file.keys())
+def tensor_names(folder: Path) -> set[str]:
+    """Names of the weights in a checkpoint's own files, those of its speech tokenizer left out."""
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names.update(file.keys())
+    return names
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

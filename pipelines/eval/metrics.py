@@ -14,7 +14,7 @@ from functools import cache, cached_property
 import jiwer
 from opencc import OpenCC
 
-from pipelines.eval.numerals import readings
+from voice.numerals import readings
 
 # Chinese and Japanese put no spaces between words: each sign counts as one, as in seed-tts-eval
 _SIGN = re.compile("([\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")

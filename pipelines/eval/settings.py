@@ -57,7 +57,7 @@ class Judges:  # conf/judges/
 class MoreSystem:
     """A further voice to compare: a checkpoint that `finetune` or `package` made, of this or another run."""
 
-    checkpoint: str  # folder of a voice pack
+    checkpoint: str  # folder of a voice pack, or a file {url, model, voice} of a server with OpenAI's route
     in_context: bool = False  # imitate the pack's reference instead of speaking as its row
 
 

@@ -26,6 +26,7 @@ from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.provenance import code_digest, versions
 from voice.publish import publish
+from voice.remote import RemoteTTS
 from voice.stage import output_root, stage
 from voice.tts import TTS, Qwen3TTS, Request, Speech
 
@@ -63,13 +64,19 @@ def load_system(config: Synthesize, processed: Path, finetuned: Path) -> TTS:
     """Load one of the systems."""
     name = config.system
     if name in config.systems:
-        return load_pack(Path(config.systems[name].checkpoint), in_context=config.systems[name].in_context)
+        return load_more(config.systems[name])
     system = System(name)
     if system in (System.FINETUNED, System.FINETUNED_IN_CONTEXT):
         in_context = system is System.FINETUNED_IN_CONTEXT
         return load_pack(finetuned, in_context=in_context, reference=Reference.read(processed))
     base = checkpoint.resolve(config.model.source, config.model.revision)
     return _clone(base.path, Reference.read(processed), config.voice, in_context=system is System.ZERO_SHOT)
+
+
+def load_more(system: MoreSystem) -> TTS:
+    """A voice pack, or the server that a file describes."""
+    place = Path(system.checkpoint)
+    return RemoteTTS.from_file(place) if place.is_file() else load_pack(place, in_context=system.in_context)
 
 
 def load_pack(folder: Path, *, in_context: bool, reference: Reference | None = None) -> TTS:

@@ -5,12 +5,12 @@ import pytest
 import yaml
 
 from pipelines.data.coverage import prompts
-from pipelines.eval.numerals import readings
 from pipelines.eval.plan import choose
 from pipelines.eval.texts import KINDS, TEXTS, digest, fixed_sentences, read_sentences, write_sentences
 from pipelines.train.listening import SENTENCES
 from voice.errors import InputError
 from voice.manifest import Utterance, write_metadata
+from voice.numerals import readings
 from voice.text import LANGUAGES, same_text_key
 
 CODES = sorted(set(LANGUAGES) - {"auto"})

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.eval.numerals import readings
+from voice.numerals import readings
 
 
 @pytest.mark.parametrize(

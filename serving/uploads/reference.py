@@ -1,0 +1,106 @@
+"""From an uploaded file to a waveform that a voice can be made of."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving.problems import Problem
+from serving.settings import ReferenceLimits, Settings
+from voice.audio import Waveform, resample
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_WINDOW_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A waveform at 24 kHz, and what would make it better."""
+
+    waveform: Waveform
+    warnings: list[str]
+
+
+def refuse(message: str) -> Problem:
+    """The recording cannot be used."""
+    return Problem(400, f"the recording cannot be used: {message}", "bad_recording", param="audio_sample")
+
+
+def read(content: bytes, settings: Settings) -> Recording:
+    """Decode and check a recording. Raises Problem 400 with the remedy. Time and memory are bounded."""
+    samples, rate = _decode(content, settings)
+    warnings = check(samples, rate, settings.reference)
+    return Recording(resample(samples, from_rate=rate), warnings)
+
+
+def _decode(content: bytes, settings: Settings) -> tuple[Waveform, int]:
+    command = [sys.executable, "-m", "serving.uploads.decoder"]
+    bounds = (settings.reference.max_seconds, settings.decode_seconds, settings.decode_megabytes)
+    # nothing of ours is in its environment: it needs no key, and one thread has less memory
+    environment = {"PATH": os.environ.get("PATH", ""), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            [*command, *map(str, bounds)],
+            input=content,
+            capture_output=True,
+            timeout=2 * settings.decode_seconds,
+            cwd=_PROJECT,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise refuse("it takes too long to decode. Export it again as WAV.") from None
+    if done.returncode != 0 or len(done.stdout) < 4:
+        raise refuse("it takes too much to decode. Export it again as WAV.")
+    (length,) = struct.unpack_from("<I", done.stdout)
+    head = json.loads(done.stdout[4 : 4 + length])
+    if "refused" in head:
+        raise refuse(head["refused"])
+    return np.frombuffer(done.stdout[4 + length :], "<f4").astype(np.float32), int(head["rate"])
+
+
+def check(samples: Waveform, rate: int, limits: ReferenceLimits) -> list[str]:
+    """Raise Problem 400 for what no voice can be made of; return what would make it better.
+
+    The design note's requirements: 6 to 60 s, 10 to 30 s recommended, 24 kHz or more, quiet room, not clipped.
+    """
+    if not np.isfinite(samples).all():
+        raise refuse("it holds samples that are not numbers. Export it again as 16-bit WAV.")
+    seconds = len(samples) / rate
+    if seconds < limits.min_seconds:
+        raise refuse(f"it lasts {seconds:.1f} s. Record {limits.min_seconds:g} s or more, 10 to 30 s are best.")
+    if rate < limits.min_rate:
+        raise refuse(f"it has {rate} samples a second, {limits.min_rate} are the least. Record it at 44,100.")
+    peak = 20 * np.log10(max(float(np.abs(samples).max()), 1e-6))
+    if peak < limits.min_peak_dbfs:
+        raise refuse(f"it is too quiet: it peaks at {peak:.0f} dBFS. Raise the gain or move closer.")
+    clipped = float(np.mean(np.abs(samples) >= 0.999))
+    if clipped > limits.max_clipped_share:
+        raise refuse(f"{100 * clipped:.1f} % of it is clipped. Lower the gain and record it again.")
+    snr = _snr_db(samples, rate)
+    if snr < limits.min_snr_db:
+        raise refuse(f"speech is only {snr:.0f} dB above the room. Turn off fans and music, or move closer.")
+    return _warnings(seconds, rate, limits)
+
+
+def _snr_db(samples: Waveform, rate: int) -> float:
+    """Loud tenths of a second (90th percentile) over quiet ones (5th)."""
+    size = max(1, round(_WINDOW_SECONDS * rate))
+    count = len(samples) // size
+    power = np.square(samples[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1)
+    quiet, loud = np.percentile(10 * np.log10(np.maximum(power, 1e-12)), [5, 90])
+    return float(loud - quiet)
+
+
+def _warnings(seconds: float, rate: int, limits: ReferenceLimits) -> list[str]:
+    found = []
+    if not 10 <= seconds <= 30:
+        found.append(f"It lasts {seconds:.0f} s; 10 to 30 s sound best.")
+    if rate < limits.good_rate:
+        found.append(f"It has {rate} samples a second; {limits.good_rate} or more sound better.")
+    return found

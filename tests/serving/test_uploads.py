@@ -1,0 +1,180 @@
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx2
+import numpy as np
+import pytest
+import soundfile
+
+from serving.cast import LocalCast
+from serving.library import CONSENT
+from tests.serving.conftest import Running, Start, running
+from tests.sounds import noise, silence, speechlike
+from voice.audio import Waveform
+
+FORM = {"name": "Anna Müller", "ref_text": "Some words that were said.", "consent": CONSENT}
+
+
+def recorded(seconds: float = 8.0, *, rate: int = 24_000, level: float = 0.1) -> Waveform:
+    """Sentences with pauses between them, in a quiet room."""
+    parts = [speechlike(1.6, rate=rate, level=level), silence(0.4, rate=rate)] * (int(seconds // 2) + 1)
+    waveform = np.concatenate(parts)[: int(seconds * rate)]
+    return waveform + noise(len(waveform) / rate + 1, level=0.0003, rate=rate)[: len(waveform)]
+
+
+def file_of(waveform: Waveform, form: str = "wav", *, rate: int = 24_000) -> bytes:
+    buffer = io.BytesIO()
+    if form != "m4a":
+        soundfile.write(buffer, waveform, rate, format=form.upper())
+        return buffer.getvalue()
+    with av.open(buffer, "w", format="ipod") as container:
+        stream = container.add_stream("aac", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(waveform[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return buffer.getvalue()
+
+
+def send(service: Running, content: bytes, *, filename: str = "clip.wav", **form: Any) -> httpx2.Response:
+    with service.client() as client:
+        return client.post("/v1/audio/voices", files={"audio_sample": (filename, content)}, data={**FORM, **form})
+
+
+def message(response: httpx2.Response) -> str:
+    return str(response.json()["error"]["message"])
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "mp3", "m4a"])
+def test_a_recording_becomes_a_voice_that_speaks_until_it_is_deleted(service: Running, form: str):
+    response = send(service, file_of(recorded(), form), filename=f"clip.{form}")
+    assert response.status_code == 201, response.text
+    made = response.json()
+    assert (made["name"], made["kind"]) == ("Anna Müller", "uploaded")
+    with service.client() as client:
+        ids = [voice["voice_id"] for voice in client.get("/v1/audio/voices").json()["voices"]]
+        assert ids == ["me", made["voice_id"]]
+        speech = {"input": "Hi.", "voice": made["voice_id"], "response_format": "pcm"}
+        own = client.post("/v1/audio/speech", json={**speech, "voice": "me"}).content
+        assert client.post("/v1/audio/speech", json=speech).content != own
+        assert client.delete(f"/v1/audio/voices/{made['voice_id']}").json()["deleted"] is True
+        assert client.post("/v1/audio/speech", json=speech).status_code == 404
+        assert client.delete(f"/v1/audio/voices/{made['voice_id']}").status_code == 404
+        assert client.delete("/v1/audio/voices/me").status_code == 404
+    assert not list((service.state.folder / "voices").glob("anna*"))
+
+
+def test_an_uploaded_voice_survives_a_restart(cast: LocalCast, tmp_path: Path):
+    with running(cast, tmp_path) as service:
+        made = send(service, file_of(recorded())).json()["voice_id"]
+        assert send(service, file_of(recorded())).status_code == 409
+    cast.forget(made)
+    with running(cast, tmp_path) as service, service.client() as client:
+        body = {"input": "Hi.", "voice": made, "response_format": "pcm"}
+        assert client.post("/v1/audio/speech", json=body).status_code == 200
+    cast.forget(made)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "says"),
+    [
+        (recorded(3), 24_000, "6 s or more"),
+        (recorded(61), 24_000, "longer than 60 s"),
+        (recorded(8, rate=8_000), 8_000, "16000 are the least"),
+        (recorded(8, level=0.001), 24_000, "too quiet"),
+        (np.clip(30 * recorded(8), -1, 1), 24_000, "clipped"),
+        (noise(8), 24_000, "above the room"),
+        (silence(8), 24_000, "too quiet"),
+    ],
+)
+def test_a_recording_that_makes_no_good_voice_is_refused_with_the_remedy(
+    service: Running, waveform: Waveform, rate: int, says: str
+):
+    response = send(service, file_of(waveform, rate=rate))
+    assert response.status_code == 400
+    assert says in message(response)
+
+
+def test_without_consent_nothing_is_imitated(service: Running):
+    response = send(service, file_of(recorded()), consent="sure")
+    assert response.status_code == 400
+    assert CONSENT in message(response)
+    assert send(service, file_of(recorded()), ref_text="...").status_code == 400
+
+
+def four_hours_of_silence() -> bytes:
+    block = file_of(silence(10, rate=16_000), "flac", rate=16_000)
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", 16_000, 1, format="FLAC") as file:
+        for _ in range(24):
+            file.write(silence(600, rate=16_000))
+    assert len(buffer.getvalue()) < 10_000_000, len(block)
+    return buffer.getvalue()
+
+
+def wav_that_claims_four_gigabytes() -> bytes:
+    return file_of(recorded(1))[:40] + struct.pack("<I", 0xFFFFFFF0) + b"\0" * 100
+
+
+def mp4_that_claims_a_billion_samples() -> bytes:
+    content = bytearray(file_of(recorded(), "m4a"))
+    at = content.find(b"stsz") + 12
+    content[at : at + 4] = struct.pack(">I", 0x3FFFFFFF)
+    return bytes(content)
+
+
+PLAYLIST = b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n"
+CONCAT = b"ffconcat version 1.0\nfile /etc/passwd\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"RIFF",
+        b"not audio at all",
+        PLAYLIST,
+        CONCAT,
+        b"RIFF\xff\xff\xff\xffWAVE" + b"\xff" * 1_000,
+        b"fLaC" + b"\0" * 1_000,
+        b"\0\0\0\x18ftypM4A " + b"\xff" * 1_000,
+        b"ID3" + b"\xff" * 100_000,
+        wav_that_claims_four_gigabytes(),
+        mp4_that_claims_a_billion_samples(),
+        four_hours_of_silence(),
+        file_of(recorded(), "flac")[:2_000],
+    ],
+    ids=lambda content: repr(content[:12]),
+)
+def test_a_hostile_file_is_refused_and_the_service_goes_on(service: Running, content: bytes):
+    response = send(service, content)
+    assert response.status_code == 400, response.text
+    assert "passwd" not in response.text
+    with service.client() as client:
+        assert client.get("/health").status_code == 200
+
+
+def test_names_and_extensions_mean_nothing(service: Running):
+    response = send(service, file_of(recorded()), filename="../../etc/passwd.mp3", name="../../../x")
+    assert response.status_code == 201
+    made = response.json()["voice_id"]
+    assert "/" not in made and "." not in made
+    with service.client() as client:
+        assert client.delete(f"/v1/audio/voices/{made}").status_code == 200
+        assert client.delete("/v1/audio/voices/..%2f..%2fstate").status_code in (404, 405)
+
+
+def test_a_checkpoint_without_a_speaker_encoder_refuses_with_the_remedy(
+    serve: Start, cast: LocalCast, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cast, "_can_clone", False)
+    response = send(serve(), file_of(recorded()))
+    assert response.status_code == 400
+    assert "no speaker encoder" in message(response)
+
+
+def test_only_so_many_voices_are_kept(serve: Start):
+    response = send(serve(uploads=0), file_of(recorded()))
+    assert response.status_code == 409
