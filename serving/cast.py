@@ -104,7 +104,7 @@ class LocalCast:
         if not self._can_clone:
             raise InputError(NO_UPLOADS)
         with self._cloning:
-            voice = clone(self._model, voice_id, waveform, text)
+            voice = clone(self._model, voice_id, [waveform], [text])
             self._members = {**self._members, voice_id: self._member(voice_id, name, "uploaded", voice)}
 
     def forget(self, voice_id: str) -> None:
@@ -124,7 +124,7 @@ def _load(folder: Path) -> tuple[Any, bool]:
 def _imitation(model: Any, name: str, reference: Reference) -> Voice:
     from voice.audio import read_waveform
 
-    return clone(model, name, read_waveform(reference.audio), reference.text)
+    return clone(model, name, [read_waveform(reference.audio)], [reference.text])
 
 
 class RemoteCast:
