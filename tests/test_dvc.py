@@ -127,7 +127,7 @@ def test_selecting_another_method_reruns_what_reads_it(project: Path):
     [
         ("pipelines/train/loss.py", {"finetune"}),
         ("pipelines/eval/metrics.py", {"score", "compare"}),
-        ("voice/numerals.py", {"score"}),
+        ("voice/numerals.py", {"score", "package"}),
         ("pipelines/eval/gate.py", {"compare"}),
         ("pipelines/eval/bootstrap.py", {"compare"}),
     ],
