@@ -1,8 +1,8 @@
 """One voice at a time: windows and processes wait in one line for the speaker.
 
 A ticket is a file whose name is its number and whose writer holds a lock on it. The kernel drops that lock when the
-process ends, however it ends, so a killed holder blocks nobody. `stop` is a file whose time of change stops all that was
-asked for before it.
+process ends, however it ends, so a killed holder blocks nobody. `stop` is a file whose time of change stops all that
+was asked for before it.
 """
 
 import fcntl
