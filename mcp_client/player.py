@@ -1,46 +1,117 @@
-"""The local speaker, through sounddevice (PortAudio)."""
+"""The local speaker: plays a ring on a device that is opened when needed and freed when idle."""
 
-import asyncio
-import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
 
-from mcp_client.client import Sound
+import anyio
+import anyio.to_thread
 
-LATENCY_SECONDS = 0.15  # a number: 'high' means only 35 ms on some devices, and a busy interpreter then loses samples
-TAIL_SECONDS = 0.3  # silence after the last sample: without it devices drop the last 20 to 35 ms
-BLOCK_SECONDS = 0.05  # how soon a stop takes effect
+from mcp_client import device
+from mcp_client.errors import PlaybackError
+from mcp_client.ring import SAMPLE_RATE, Ring
 
-
-class PlaybackError(Exception):
-    """Why there is no sound, and what to do about it."""
-
-
-async def play(sound: Sound) -> None:
-    """Play to the end. Cancelling stops the sound. Raises PlaybackError without PortAudio or an output device."""
-    stopped = threading.Event()
-    playing = asyncio.get_running_loop().run_in_executor(None, _play, sound, stopped)
-    try:
-        await asyncio.shield(playing)
-    except asyncio.CancelledError:
-        stopped.set()  # the thread sees it within a block and frees the device
-        raise
+POLL_SECONDS = 0.01
+STUCK_SECONDS = 3.0  # a device that asks for nothing so long is gone
 
 
-def _play(sound: Sound, stopped: threading.Event) -> None:
-    try:
-        import sounddevice  # here: without PortAudio the import itself fails, and the server must start all the same
-    except OSError as error:
-        remedy = "Install it (macOS: it comes with sounddevice; Debian: libportaudio2)."
-        raise PlaybackError(f"PortAudio is missing ({error}). {remedy}") from error
-    block = 2 * round(BLOCK_SECONDS * sound.sample_rate)
-    samples = sound.pcm + bytes(2 * round(TAIL_SECONDS * sound.sample_rate))
-    try:
-        with sounddevice.RawOutputStream(
-            sound.sample_rate, channels=1, dtype="int16", latency=LATENCY_SECONDS
-        ) as stream:
-            for start in range(0, len(samples), block):
-                if stopped.is_set():
-                    stream.abort()
-                    return
-                stream.write(samples[start : start + block])
-    except sounddevice.PortAudioError as error:
-        raise PlaybackError(f"No sound could be played ({error}). Connect or choose an output device.") from error
+class Stream(Protocol):
+    """What `device.OutputStream` is to the player."""
+
+    ring: Ring | None
+    sample_rate: int
+    latency_seconds: float
+
+    @property
+    def is_active(self) -> bool:  # noqa: D102
+        ...
+
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Speaker:
+    """One output device, used by one utterance at a time."""
+
+    def __init__(self, name: str | None = None, *, open_stream: Callable[..., Stream] = device.OutputStream) -> None:
+        self._name = name
+        self._open_stream = open_stream
+        self._stream: Stream | None = None
+        self._opened_on: int | None = None
+
+    @property
+    def latency_seconds(self) -> float:
+        """From the moment that a sample is taken to the moment that it is heard."""
+        return self._stream.latency_seconds if self._stream else 0.0
+
+    async def open(self, sample_rate: int = SAMPLE_RATE) -> None:
+        """Make the device ready. Follows the system's choice of device since the last time. Raises PlaybackError."""
+        await anyio.to_thread.run_sync(self._open, sample_rate)
+
+    def _open(self, sample_rate: int) -> None:
+        current = device.default_output()
+        stream = self._stream
+        if stream and stream.is_active and stream.sample_rate == sample_rate and current == self._opened_on:
+            return
+        self._close()
+        if current != self._opened_on and self._opened_on is not None:
+            device.rescan()
+        try:
+            self._stream = self._open_stream(sample_rate=sample_rate, device=self._name)
+        except PlaybackError:
+            device.rescan()  # it may have been plugged in since PortAudio started
+            self._stream = self._open_stream(sample_rate=sample_rate, device=self._name)
+        self._opened_on = current
+
+    async def play(self, ring: Ring) -> None:
+        """Play to the end. Cancelling fades out and frees the device. Raises PlaybackError if the device is lost."""
+        await self.open(ring.sample_rate)
+        assert self._stream
+        self._stream.ring = ring
+        try:
+            await self._until_over(ring)
+        except anyio.get_cancelled_exc_class():
+            ring.stop()
+            with anyio.CancelScope(shield=True):
+                await self._until_faded(ring)
+                await self.close()
+            raise
+        finally:
+            if self._stream:
+                self._stream.ring = None
+
+    async def _until_over(self, ring: Ring) -> None:
+        reopened = False
+        asked, at = ring.fills, time.monotonic()
+        while not ring.is_over:
+            await anyio.sleep(POLL_SECONDS)
+            now = time.monotonic()
+            if ring.fills != asked:
+                asked, at = ring.fills, now
+            elif now - at > STUCK_SECONDS or not (self._stream and self._stream.is_active):
+                if reopened:
+                    raise PlaybackError("The output device takes no more sound. Connect or choose another one.")
+                reopened = True
+                await self._reopen(ring)
+                at = time.monotonic()
+
+    async def _reopen(self, ring: Ring) -> None:
+        await self.close()
+        await anyio.to_thread.run_sync(device.rescan)
+        await self.open(ring.sample_rate)
+        assert self._stream
+        self._stream.ring = ring
+
+    async def _until_faded(self, ring: Ring) -> None:
+        # The fade has to leave the device before it is closed: an abort drops what is in its buffer.
+        with anyio.move_on_after(1.0):
+            while not ring.is_over and self._stream and self._stream.is_active:
+                await anyio.sleep(POLL_SECONDS / 2)
+
+    async def close(self) -> None:
+        """Free the device, so that the Mac may sleep."""
+        await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        if self._stream:
+            self._stream.close()
+        self._stream = None

@@ -1,0 +1,64 @@
+"""What a person would say: the table is the specification."""
+
+import pytest
+
+from mcp_client.speakable import pieces, speakable
+
+CASES = [
+    ("Hello there.", "Hello there."),
+    ("# Title\n\nText.", "Title.\nText."),
+    ("- **one**\n- two", "one.\ntwo."),
+    ("1. first\n2) second", "first.\nsecond."),
+    ("- [x] done\n- [ ] open", "done.\nopen."),
+    ("```python\nx = 1\n```\nDone.", "Code omitted.\nDone."),
+    ("~~~\nx\n~~~", "Code omitted."),
+    ("```\nunclosed", "Code omitted."),
+    ("Use `foo_bar` now", "Use foo bar now"),
+    ("call `getUserName()`", "call get User Name"),
+    ("See [the docs](http://x.y/z).", "See the docs."),
+    ("![a cat](cat.png)", "Image: a cat."),
+    ("Go to https://www.example.com/a?b=1.", "Go to a link to example dot com."),
+    ("key at https://u:secret@h.org/x", "key at a link to h dot org"),
+    ("Edit /usr/local/lib/foo.py please", "Edit foo.py please"),
+    ("in src/a/b.ts, and/or 1/2", "in b.ts, and/or 1/2"),
+    ("|a|b|\n|-|-|\n|1|2|\n|3|4|\nAfter", "A table of 2 rows: a, b.\nAfter"),
+    ("Great 🎉 work", "Great work"),
+    ("✅ Tests pass\n❌ Lint", "done, Tests pass\nfailed, Lint"),
+    ("<speak>Hi <break time='1s'/>there</speak>", "Hi\nthere"),
+    ("<|im_end|>Hi<!-- no -->", "Hi"),
+    ("5 < 6 and 7 > 3", "5 < 6 and 7 > 3"),
+    ("***both*** and _it_ and ~~gone~~", "both and it and gone"),
+    ("snake_case_name stays", "snake_case_name stays"),
+    ("> quoted\n> more", "quoted\nmore"),
+    ("---\nText\n***", "Text"),
+    ("x -> y", "x to y"),
+    ("bell\x07here, zero\u200bwidth", "bell here, zerowidth"),
+    ("me@ex.com", "me at ex dot com"),
+    ("A claim[^1].\n\n[^1]: Source", "A claim.\nSource"),
+    ("Don\u2019t", "Don't"),
+    ("中文，没有标记。", "中文，没有标记。"),  # noqa: RUF001
+    ("half \ud800 char", "half char"),
+    ("Wait!!!!!!", "Wait!"),
+]
+
+
+@pytest.mark.parametrize(("written", "said"), CASES)
+def test_a_written_text_is_said_so(written: str, said: str):
+    assert speakable(written) == said
+
+
+@pytest.mark.parametrize(("written", "said"), CASES)
+def test_what_can_be_said_stays_as_it_is(written: str, said: str):
+    assert speakable(said) == said
+
+
+def test_hostile_text_takes_no_time_worth_speaking_of():
+    for part in ("*", "_", "`", "[", "<a", "|", "```\n", "(", "a/", "> ", "https://a", "**a "):
+        speakable(part * 5_000)
+
+
+def test_pieces_end_at_sentences_and_lose_nothing():
+    text = "One two. " * 50
+    parts = list(pieces(text, 100))
+    assert all(len(part) <= 100 and part.endswith(".") for part in parts)
+    assert " ".join(parts) == text.strip()
