@@ -13,6 +13,7 @@ from mcp_client.errors import VoiceError
 from mcp_client.settings import Settings
 
 if TYPE_CHECKING:
+    from mcp_client.client import Speech
     from mcp_client.narrator import Narrator
 
 
@@ -61,7 +62,9 @@ def make_narrator(settings: Settings) -> "Narrator":
 
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from mcp_client.server import build_server  # late: `stop` and `hook` answer without the protocol's imports
+    from mcp_client.turns import Turns
 
+    Turns(settings.state_folder)  # a folder that cannot be written is told now, in one line
     build_server(settings, lambda: make_narrator(settings)).run()  # stdout belongs to the protocol
     return 0
 
@@ -76,12 +79,12 @@ def _say(settings: Settings, options: argparse.Namespace) -> int:
     return anyio.run(_say_it, settings, speech, options.interrupt)
 
 
-async def _say_it(settings: Settings, speech: "object", interrupt: bool) -> int:
+async def _say_it(settings: Settings, speech: "Speech", interrupt: bool) -> int:
     import anyio
 
     narrator = make_narrator(settings)
+    job = narrator.say(speech, interrupt=interrupt)
     async with anyio.create_task_group() as group:
-        job = narrator.say(speech, interrupt=interrupt)  # type: ignore[arg-type]
         group.start_soon(narrator.run)
         group.start_soon(_stop_on_signal, narrator)
         await job.over.wait()
