@@ -25,6 +25,13 @@ def test_every_language_has_sentences_of_every_kind_each_once(code: str):
 
 
 @pytest.mark.parametrize("code", CODES)
+def test_some_sentence_about_code_has_a_word_of_code_and_how_it_is_said(code: str):
+    words = [s for s in fixed_sentences(code) if s.kind == "code" and "_" in s.text]
+    assert words
+    assert all(s.spoken and "_" not in s.spoken for s in words)
+
+
+@pytest.mark.parametrize("code", CODES)
 def test_a_few_sentences_are_of_all_kinds(code: str):
     assert {s.kind for s in fixed_sentences(code)[:10]} == set(KINDS)
 
