@@ -138,7 +138,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, loudspeaker(Path(name)) as environment:
         url = f"http://127.0.0.1:{web.server_port}"
         environment = {**environment, "TTS_SERVER_URL": url, "TTS_STATE_DIR": f"{name}/state"}
-        starts, firsts, warm, stops, memory = [], [], [], [], 0.0
+        starts: list[float] = []
+        firsts: list[float] = []
+        warm: list[float] = []
+        stops: list[float] = []
+        memory = 0.0
         ear = Ear(environment)
         for _ in range(RUNS):
             server = Server(environment)
