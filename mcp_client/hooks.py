@@ -18,7 +18,7 @@ def answer(content: str, turns: Turns) -> dict[str, object]:
         print("voice-mcp hook: what came on stdin is no JSON; it is for an editor to call.", file=sys.stderr)
         return {}
     match event:
-        case {"hook_event_name": "beforeSubmitPrompt" | "stop"}:
+        case {"hook_event_name": "beforeSubmitPrompt"}:
             turns.stop_all()
         case {"hook_event_name": "afterAgentResponse", "text": str(text)} if text.strip():
             _say_apart(text)
