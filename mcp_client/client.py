@@ -131,7 +131,19 @@ class VoiceService:
             raise ServiceError(f"{self.url} refused the key. Set TTS_API_KEY to one that the service knows.")
         if response.status_code != httpx2.codes.OK:
             await response.aread()
+            if response.status_code == httpx2.codes.NOT_FOUND and not _is_ours(response):
+                route = response.request.url.path
+                raise ServiceError(
+                    f"{self.url} has no {route}: it is another service, or an old one. Check TTS_SERVER_URL; update it."
+                )
             raise ServiceError(f"The voice service refused ({response.status_code}): {_message(response)}")
+
+
+def _is_ours(response: httpx2.Response) -> bool:
+    try:
+        return "error" in response.json()
+    except (ValueError, TypeError):
+        return False
 
 
 def _message(response: httpx2.Response) -> str:

@@ -13,7 +13,7 @@ from mcp_client.errors import RequestError, ServiceError, VoiceError
 from mcp_client.ring import SAMPLE_RATE, Ring
 from mcp_client.settings import Settings
 from mcp_client.speakable import pieces, speakable
-from mcp_client.turns import Turns
+from mcp_client.turns import Ticket, Turns
 
 POLL_SECONDS = 0.02
 MOST_TEXT = 50_000  # characters; about an hour
@@ -51,6 +51,7 @@ class Job:
     speech: Speech
     ring: Ring
     stops: int  # the line's stops when it was asked for
+    ticket: Ticket  # its place in the line of all windows
     asked_at: float = field(default_factory=time.monotonic)
     state: State = State.QUEUED
     error: VoiceError | None = None
@@ -60,6 +61,7 @@ class Job:
 
     def finish(self, state: State) -> None:
         """It is over."""
+        self.ticket.leave()
         self.state = state
         self.accepted.set()
         self.over.set()
@@ -92,15 +94,13 @@ class Narrator:
             raise RequestError(f"{MOST_JOBS} texts are waiting already. Stop them, or wait.")
         self._count += 1
         ring = Ring(prebuffer_seconds=self._prebuffer_seconds, lead_seconds=self._settings.lead_seconds)
-        job = Job(f"speech-{self._count}", speech, ring, self.turns.stops())
+        job = Job(f"speech-{self._count}", speech, ring, self.turns.stops(), self.turns.draw())
         self._jobs.append(job)
         return job
 
     def position(self, job: Job) -> int:
-        """How many are before it in this window."""
-        if job not in self._jobs:
-            return 0
-        return self._jobs.index(job) + (self.current is not None)
+        """How many are before it, in this window and in others."""
+        return 0 if job.over.is_set() else self.turns.before(job.ticket.number)
 
     @property
     def queued(self) -> int:
@@ -176,28 +176,28 @@ class Narrator:
             job.finish(ended)
 
     async def _speak(self, job: Job) -> None:
-        async with self.turns.turn():
+        await self.turns.reached(job.ticket)
+        try:
+            await self._speaker.open()
+        except VoiceError as error:
+            job.error = error
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._fetch, job)
+            await job.accepted.wait()
             try:
-                await self._speaker.open()
+                if not job.error:
+                    await self._speaker.play(job.ring)
             except VoiceError as error:
                 job.error = error
-                return
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._fetch, job)
-                await job.accepted.wait()
-                try:
-                    if not job.error:
-                        await self._speaker.play(job.ring)
-                except VoiceError as error:
-                    job.error = error
-                group.cancel_scope.cancel()
+            group.cancel_scope.cancel()
 
     async def _fetch(self, job: Job) -> None:
         try:
             for text in pieces(job.speech.text, MOST_CHARACTERS):
                 await self._fetch_piece(job, text)
-            if job.ring.is_truncated:
-                raise ServiceError("The service's sound ended in mid-sample: something is missing. See its log.")
+                if job.ring.is_truncated:
+                    raise ServiceError("The service's sound ended in mid-sample: something is missing. See its log.")
         except VoiceError as error:
             job.error = error
         finally:

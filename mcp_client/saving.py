@@ -15,15 +15,18 @@ async def save_wav(speech: Speech, name: str, *, service: VoiceService, settings
     """Write a new WAV file, whole or not at all; returns it and its seconds. Raises RequestError and ServiceError."""
     speech = prepare(speech, settings)
     path = _place(name, settings.save_folder)
-    pcm, rate = bytearray(), 0
+    pcm, rates = bytearray(), set[int]()
     for text in pieces(speech.text, MOST_CHARACTERS):
         part = Speech(text, speech.voice, speech.language, speech.instructions, speech.speed)
         async with service.speak(part) as sound:
-            rate = sound.sample_rate
+            rates.add(sound.sample_rate)
             async for chunk in sound.chunks:
                 pcm += chunk
-    if not pcm or len(pcm) % 2:
-        raise ServiceError("The service's sound was not whole, so nothing was saved. See its log; try again.")
+        if not pcm or len(pcm) % 2:
+            raise ServiceError("The service's sound was not whole, so nothing was saved. See its log; try again.")
+    if len(rates) != 1:
+        raise ServiceError("The service changed its sample rate in mid-speech, so nothing was saved. See its log.")
+    [rate] = rates
     _write(path, bytes(pcm), rate)
     return path, len(pcm) / 2 / rate
 

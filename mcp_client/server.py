@@ -37,7 +37,7 @@ class Spoken(BaseModel):
 
     job_id: str = Field(description="what `stop` takes")
     state: str = Field(description="queued, speaking, paused, done, stopped or failed")
-    position: int = Field(description="how many of this window are before it; other windows may be, too")
+    position: int = Field(description="how many are before it, those of other windows included")
     seconds: float = Field(description="how much has been heard")
     notice: str | None = Field(None, description="an earlier failure that the person should be told")
 

@@ -1,14 +1,14 @@
 """One voice at a time: windows and processes wait in one line for the speaker.
 
-A ticket is a file whose name is its number and whose writer holds a lock on it. The kernel drops that lock when the
-process ends, however it ends, so a killed holder blocks nobody. `stop` is a file whose time of change stops all that
-was asked for before it.
+A ticket is drawn when something is asked for. It is a file whose name is its number and whose writer holds a lock on
+it. The kernel drops that lock when the process ends, however it ends, so a killed holder blocks nobody. `stop` holds a
+number; when it grows, all that was asked for before it stops.
 """
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -16,6 +16,21 @@ import anyio
 from mcp_client.errors import RequestError
 
 POLL_SECONDS = 0.03
+
+
+class Ticket:
+    """A place in the line."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.number = int(path.stem)
+        self._path, self._handle = path, handle
+
+    def leave(self) -> None:
+        """Let the next one go on. May be called again."""
+        if self._handle >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = -1
 
 
 class Turns:
@@ -32,18 +47,10 @@ class Turns:
                 f"{folder} cannot be written ({error}). Set TTS_STATE_DIR to a folder of yours."
             ) from error
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until all who came before are done or dead; then hold the speaker."""
-        number, handle = self._draw()
-        path = self.folder / f"{number:012}.ticket"
-        try:
-            while self.before(number):
-                await anyio.sleep(POLL_SECONDS)
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(handle)
+    async def reached(self, ticket: Ticket) -> None:
+        """Wait until all who came before are done or dead: the speaker is the ticket's until it leaves."""
+        while self.before(ticket.number):
+            await anyio.sleep(POLL_SECONDS)
 
     def before(self, number: int | None = None) -> int:
         """How many live tickets are lower than this one, or are there at all."""
@@ -51,30 +58,38 @@ class Turns:
 
     def stop_all(self) -> None:
         """Stop what every process says or was going to say."""
-        mark = self.folder / "stop"
-        mark.touch()
-        os.utime(mark)
+        with self._alone():
+            partial = self.folder / "stop.partial"
+            partial.write_text(str(self.stops() + 1), encoding="ascii")
+            partial.replace(self.folder / "stop")
 
     def stops(self) -> int:
-        """A number that changes with each `stop_all`."""
+        """How often all was stopped. A time would not do: two stops within a tick of the clock look alike."""
         try:
-            return (self.folder / "stop").stat().st_mtime_ns
-        except FileNotFoundError:
+            return int((self.folder / "stop").read_text(encoding="ascii") or 0)
+        except (FileNotFoundError, ValueError):
             return 0
 
     def _tickets(self) -> list[Path]:
         return sorted(self.folder.glob("*.ticket"))
 
-    def _draw(self) -> tuple[int, int]:
-        with (self.folder / "line").open() as line:
-            fcntl.flock(line, fcntl.LOCK_EX)  # numbers are given one by one
+    def draw(self) -> Ticket:
+        """Take a place at the end of the line."""
+        with self._alone():
             for path in self._tickets():
                 if not _is_held(path):
                     path.unlink(missing_ok=True)
             number = max((int(path.stem) for path in self._tickets()), default=0) + 1
-            handle = os.open(self.folder / f"{number:012}.ticket", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            path = self.folder / f"{number:012}.ticket"
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(handle, fcntl.LOCK_EX)  # waits at most for somebody who is looking
-            return number, handle
+            return Ticket(path, handle)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.folder / "line").open() as line:
+            fcntl.flock(line, fcntl.LOCK_EX)  # numbers are given one by one
+            yield
 
 
 def _is_held(path: Path) -> bool:

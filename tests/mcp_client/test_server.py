@@ -11,6 +11,7 @@ from mcp import Client
 
 from mcp_client.errors import PlaybackError
 from mcp_client.server import build_server
+from mcp_client.turns import Turns
 from tests.mcp_client.conftest import noise
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +59,19 @@ async def test_speak_returns_while_it_speaks_and_tells_the_place_in_the_queue(co
         assert (second.structured_content["state"], second.structured_content["position"]) == ("queued", 1)
         speaker.held.set()
         await until(lambda: len(service.requests) == 2)
+
+
+async def test_another_window_that_asked_first_is_counted_and_waited_for(connect: Any, service: Any, settings: Any):
+    other = Turns(settings.state_folder).draw()
+    async with connect() as client:
+        result = await client.call_tool("speak", {"text": "One."})
+        assert (result.structured_content["state"], result.structured_content["position"]) == ("queued", 1)
+        later = Turns(settings.state_folder).draw()  # asked after it: comes after it
+        other.leave()
+        await until(lambda: len(service.requests) == 1)
+        with anyio.fail_after(20):
+            await Turns(settings.state_folder).reached(later)
+        later.leave()
 
 
 async def test_interrupt_stops_what_is_said_and_what_waits(connect: Any, service: Any, speaker: Any):
@@ -145,9 +159,19 @@ async def test_save_writes_a_new_file_in_the_allowed_folder_only(connect: Any, s
     assert [path.name for path in settings.save_folder.iterdir()] == ["greeting.wav"]
 
 
+async def test_two_halves_of_samples_are_no_sound_that_is_saved(connect: Any, service: Any, settings: Any):
+    service.script = [PCM[:1001]]  # of each of two pieces: together an even number
+    async with connect() as client:
+        saved = await client.call_tool("save", {"text": "Words and words. " * 400, "name": "odd"})
+    assert saved.is_error
+    assert "nothing was saved" in str(saved.content)
+    assert not settings.save_folder.exists() or not list(settings.save_folder.iterdir())
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"status": 404, "script": [b"Not Found"]}, "has no /v1/audio/speech"),
         ({"status": 401}, "TTS_API_KEY"),
         ({"headers": {"Content-Type": "text/html"}, "script": [b"<html>"]}, "not the voice service"),
         ({"status": 400, "script": [b'{"error": {"message": "Send less."}}']}, "Send less."),
