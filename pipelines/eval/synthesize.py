@@ -6,6 +6,7 @@ python -m pipelines.eval.synthesize voice=demo system=zero_shot eval=quick
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +92,8 @@ def _identity(config: Synthesize, processed: Path, finetuned: Path) -> str:
     # all that an interrupted run has spoken depends on: weights, reference, settings, code, libraries, device
     name = config.system
     if name in config.systems:
-        weights = checkpoint.content_hash(Path(config.systems[name].checkpoint))
+        place = Path(config.systems[name].checkpoint)  # a folder, or a file that names a server
+        weights = place.read_text(encoding="utf-8") if place.is_file() else checkpoint.content_hash(place)
     elif System(name) in (System.FINETUNED, System.FINETUNED_IN_CONTEXT):
         weights = checkpoint.content_hash(finetuned)
     else:
@@ -100,7 +102,10 @@ def _identity(config: Synthesize, processed: Path, finetuned: Path) -> str:
     heard = hashlib.sha256(reference.audio.read_bytes() + reference.text.encode()).hexdigest()
     asked = json.dumps(asdict(config), sort_keys=True, default=str)
     code = code_digest(Path(__file__), Path(tts_module.__file__).parent)
-    return "|".join((asked, weights, heard, code, versions("torch", "transformers"), checkpoint.default_device()))
+    kernels = os.environ.get("VOICE_ENGINE_NATIVE", "")
+    return "|".join(
+        (asked, weights, heard, code, versions("torch", "transformers"), checkpoint.default_device(), kernels)
+    )
 
 
 def _clone(folder: Path, reference: Reference, voice: str, *, in_context: bool) -> TTS:
@@ -126,9 +131,10 @@ def synthesize(
         for s in sentences
         for take in range(takes)
     ]
-    known = done or {}
-    yield from (known[key] for task in tasks if (key := (task.sentence, task.take)) in known)
-    left = [task for task in tasks if (task.sentence, task.take) not in known]
+    known = [spoken for task in tasks if (spoken := (done or {}).get(task.key)) and spoken.asked == task.asked]
+    yield from known
+    keys = {take.key for take in known}
+    left = [task for task in tasks if task.key not in keys]
     with tqdm(total=len(tasks), initial=len(tasks) - len(left), desc="synthesize", unit="take") as progress:
         for start in range(0, len(left), batch):
             for take in _speak(tts, left[start : start + batch], out, language=language):

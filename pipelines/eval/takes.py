@@ -36,6 +36,16 @@ class Take:
     runaway: bool = False
     error: str = ""
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Which take of which sentence."""
+        return self.sentence, self.take
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What was to be said; a sentence that is edited keeps its key."""
+        return self.origin, self.kind, self.text, self.spoken, str(self.seed)
+
 
 def read_takes(folder: Path) -> list[Take]:
     """Read a system's utterances.csv. Raises InputError if it is missing."""
@@ -83,7 +93,7 @@ class Unfinished:
 
     def takes(self) -> dict[tuple[str, int], Take]:
         """Takes that were spoken and whose audio is whole, by sentence and number. Failed ones are tried again."""
-        return {(take.sentence, take.take): take for take in self._lines() if take.audio and self._is_whole(take)}
+        return {take.key: take for take in self._lines() if take.audio and self._is_whole(take)}
 
     def note(self, take: Take) -> Take:
         """Write down a take whose audio lies in the folder."""

@@ -147,6 +147,20 @@ def test_what_an_interrupted_run_has_spoken_is_not_spoken_again(tmp_path: Path):
     assert key == {(t.sentence, t.take): replace(t, synthesis_seconds=0) for t in read_takes(whole)}
 
 
+def test_a_sentence_that_was_edited_meanwhile_is_spoken_anew(tmp_path: Path):
+    so_far = Unfinished.of("me-finetuned", "these weights", root=tmp_path)
+    spoken = synthesize(Humming(200), SENTENCES, so_far.folder, language="en", takes=1, seed=10, batch=3)
+    for take in spoken:
+        so_far.note(take)
+    edited = [replace(SENTENCES[0], text="A quite different text."), *SENTENCES[1:]]
+    voice = Humming(200)
+    takes = list(
+        synthesize(voice, edited, so_far.folder, language="en", takes=1, seed=10, batch=3, done=so_far.takes())
+    )
+    assert [request.text for request in voice.requests] == ["A quite different text."]
+    assert {take.text for take in takes} == {sentence.text for sentence in edited}
+
+
 def test_nothing_that_other_weights_have_spoken_is_kept(tmp_path: Path):
     so_far = Unfinished.of("me-finetuned", "these weights", root=tmp_path)
     write_wav(so_far.folder / "a.wav", np.zeros(24_000, np.float32))
