@@ -18,6 +18,7 @@ from voice.numerals import readings
 
 # Chinese and Japanese put no spaces between words: each sign counts as one, as in seed-tts-eval
 _SIGN = re.compile("([\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+_SPACED = re.compile(rf"\s*{_SIGN.pattern}\s*")
 _REMOVED = str.maketrans("", "", string.punctuation.replace("'", ""))
 
 
@@ -74,8 +75,9 @@ class Comparison:
 
     @property
     def cer(self) -> float:
-        """Errors per written character."""
-        return float(jiwer.cer(self.written, self.heard)) if self.written else float(bool(self.heard))
+        """Errors per written character; spaces beside Chinese and Japanese signs are none."""
+        written, heard = (_SPACED.sub(r"\1", text) for text in (self.written, self.heard))
+        return float(jiwer.cer(written, heard)) if written else float(bool(heard))
 
     def stretches(self) -> "list[Stretch]":
         """The text word for word, as runs that were understood and runs that were not."""
@@ -113,7 +115,7 @@ def compare(text: str, transcript: str, *, spoken: str = "", language: str = "en
     written = list(dict.fromkeys(normalise(r) for t in (text, spoken) if t for r in readings(t, language)))
     heard = list(dict.fromkeys(normalise(r) for r in readings(transcript, language)))
     best = min((Comparison(w, h) for w in written for h in heard), key=lambda pair: pair.wer)
-    if best.errors and language not in ("zh", "ja"):  # whose readings have no words that could be exchanged
+    if best.errors:
         for other in written:
             best = _mixed(best, other, lambda mixture, pair: Comparison(mixture, pair.heard), of=best.written)
         for other in heard:

@@ -93,3 +93,13 @@ def test_mixing_readings_forgives_no_wrong_word():
 
 def test_traditional_and_simplified_signs_are_the_same_words():
     assert word_error_rate("这个软件很清楚。", "這個軟件很清楚", language="zh") == 0
+
+
+def test_readings_mix_in_languages_without_spaces_too():
+    text, heard = "1998年有1998人。", "一九九八年有一千九百九十八人"
+    comparison = compare(text, heard, language="zh")
+    assert (comparison.errors, comparison.cer) == (0, 0)
+
+
+def test_a_comma_between_signs_is_no_error():
+    assert character_error_rate("你好\uff0c世界。", "你好世界", language="zh") == 0
