@@ -53,14 +53,23 @@ class Library:
             if sum(1 for _ in self._cards()) >= self._most:
                 raise Problem(409, f"{self._most} voices are kept. Delete one first.", "too_many_voices")
             cast.imitate(voice_id, name, waveform, text)
-            with publish(self._folder / voice_id) as draft:
-                draft.mkdir(mode=0o700)
-                (draft / REFERENCE_AUDIO).write_bytes(wav)
-                (draft / REFERENCE_TEXT).write_text(text + "\n", encoding="utf-8")
-                when = datetime.now(UTC).isoformat(timespec="seconds")
-                card = {"name": name, "consent": CONSENT, "agreed_at": when, "agreed_by": caller}
-                (draft / _CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
+            try:
+                self._keep(voice_id, name, wav, text, caller)
+            except OSError as error:  # a voice that nobody could delete must not go on speaking
+                cast.forget(voice_id)
+                event("an uploaded voice could not be kept", voice=voice_id, error=error)
+                message = "the recording could not be kept: the service's disk is full or may not be written to."
+                raise Problem(503, message, "not_kept") from error
         return voice_id
+
+    def _keep(self, voice_id: str, name: str, wav: bytes, text: str, caller: str) -> None:
+        with publish(self._folder / voice_id) as draft:
+            draft.mkdir(mode=0o700)
+            (draft / REFERENCE_AUDIO).write_bytes(wav)
+            (draft / REFERENCE_TEXT).write_text(text + "\n", encoding="utf-8")
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            card = {"name": name, "consent": CONSENT, "agreed_at": when, "agreed_by": caller}
+            (draft / _CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
 
     def remove(self, cast: Cast, voice_id: str) -> None:
         """Delete a voice and its recording. Raises Problem 404 for one that was not uploaded."""

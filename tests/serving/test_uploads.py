@@ -178,3 +178,17 @@ def test_a_checkpoint_without_a_speaker_encoder_refuses_with_the_remedy(
 def test_only_so_many_voices_are_kept(serve: Start):
     response = send(serve(uploads=0), file_of(recorded()))
     assert response.status_code == 409
+
+
+def test_a_recording_that_cannot_be_kept_leaves_no_voice_behind(service: Running, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("serving.library.Library._keep", full)
+        response = send(service, file_of(recorded()))
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "not_kept")
+    with service.client() as client:
+        ids = [voice["voice_id"] for voice in client.get("/v1/audio/voices").json()["voices"]]
+    assert ids == ["me"]
+    assert send(service, file_of(recorded())).status_code == 201
