@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from ctypes.util import find_library
@@ -58,17 +59,27 @@ class Recorder:
             "--latency-msec=10",
         ]  # fmt: skip
         self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+        self._recording = bytearray()
+        runs = threading.Event()
+        self._thread = threading.Thread(target=self._drain, args=(runs,), daemon=True)
+        self._thread.start()
+        assert runs.wait(60)
+
+    def _drain(self, runs: threading.Event) -> None:
+        # all the time: what parec holds back while its pipe is full is lost when it is told to end
         assert self._process.stdout
-        self._first = self._process.stdout.read(RATE // 10)  # it runs
+        while data := self._process.stdout.read(RATE // 10):
+            self._recording += data
+            runs.set()
 
     def samples(self) -> np.ndarray:
         """All that was heard so far, without the silence before and after it."""
         time.sleep(0.4)  # the recorder's own latency
         self._process.terminate()
-        assert self._process.stdout
-        recording = self._first + self._process.stdout.read()
         self._process.wait()
-        samples = np.frombuffer(recording[: len(recording) // 2 * 2], np.int16)
+        self._thread.join()
+        recording = bytes(self._recording[: len(self._recording) // 2 * 2])
+        samples = np.frombuffer(recording, np.int16)
         loud = np.flatnonzero(samples)
         return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
 
