@@ -1,5 +1,6 @@
 """What was really heard: the recording of a PulseAudio null sink against what the service sent."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mcp_client.turns import Turns
 from tests.mcp_client.conftest import noise
 
 RATE = 24_000
@@ -162,3 +164,17 @@ def test_a_killed_player_frees_the_speaker_for_who_waits(environment: dict[str, 
     assert waiting.wait(60) == 0
     heard = recorder.samples()
     np.testing.assert_array_equal(heard[-len(short) // 2 :], np.frombuffer(short, np.int16))
+
+
+def test_an_answer_of_the_editor_is_read_aloud_without_holding_it_up(environment: dict[str, str], service: Any):
+    service.script = [pcm := noise(1.0)]
+    recorder = Recorder(environment)
+    event = json.dumps({"hook_event_name": "afterAgentResponse", "text": "**Done.**"})
+    command = [sys.executable, "-m", "mcp_client", "hook"]
+    hook = subprocess.run(command, env=environment, input=event, text=True, capture_output=True, check=True)
+    assert json.loads(hook.stdout) == {}
+    until_spoken(service)
+    while Turns(Path(environment["TTS_STATE_DIR"])).before():  # a process of its own still speaks
+        time.sleep(0.02)
+    np.testing.assert_array_equal(recorder.samples(), np.frombuffer(pcm, np.int16))
+    assert service.requests[0]["input"] == "Done."

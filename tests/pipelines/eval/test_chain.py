@@ -10,7 +10,7 @@ import pytest
 from pipelines.eval.ballot import Poll
 from pipelines.eval.compare import Scored, compare, plot_rows
 from pipelines.eval.gate import Outcome
-from pipelines.eval.panel import Panel, Recording, load_panel, metric_names
+from pipelines.eval.panel import Panel, Recording, held_out_clips, load_panel, metric_names
 from pipelines.eval.report import Limits, render
 from pipelines.eval.score import Clip, Row, read_rows, recorded, score, takes_of
 from pipelines.eval.settings import CODEC, REAL, Eval, Judges, MoreSystem, System, system_names
@@ -331,3 +331,9 @@ def test_a_system_of_which_most_takes_failed_is_no_baseline_to_win_against():
     assert require_speech([take, failed], "zero_shot") == [take, failed]
     with pytest.raises(InputError, match="zero_shot: 2 of 3 takes failed, the first with: CUDA error"):
         require_speech([take, failed, failed], "zero_shot")
+
+
+def test_one_held_out_clip_is_refused_with_what_to_do(tmp_path: Path):
+    write_metadata(tmp_path / "metadata_eval.csv", [Utterance("a", "Held out.")])
+    with pytest.raises(InputError, match=r"one held-out clip.*Raise eval_share"):
+        held_out_clips(tmp_path)
