@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from voice.bounds import within
 
-@dataclass
+
+@dataclass(kw_only=True)
 class Model:
     """A base checkpoint."""
 
     source: str  # `tiny`, a hub id, or a folder
     revision: str | None  # commit on the hub; null takes the newest and records which one it was
     stock: bool  # published weights: the first batch's loss must then lie between 2.5 and 3.0
+    lr_scale: float = within(above=0)  # of conf/train/, whose rates are for the published widths

@@ -1,0 +1,68 @@
+"""What is asked of a checkpoint that never met the speakers: chosen clips, whose voice it is, every figure at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.pretrain.corpus import Clip, Shard
+from pipelines.pretrain.evaluate import NanoScore, choose_speakers, evaluate, likeness, voice_prints
+from tests.pipelines.pretrain.test_speaker import FORMANTS
+from tests.sounds import spoken_by
+from voice.audio import to_pcm16
+from voice.errors import InputError
+from voice.speaker import Resemblyzer
+
+SECONDS = (0.6, 1.4, 1.2, 1.3, 1.1)
+LIMITS = {"sentences": 2, "prints": 2, "reference_seconds": [1.0, 5.0], "min_words": 1}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two speakers with five clips each, and one with two."""
+    folder = tmp_path_factory.mktemp("corpus")
+    clips, parts, start = [], [], 0
+    for (speaker, formants), count in zip(list(FORMANTS.items())[:3], (5, 5, 2), strict=True):
+        for number in range(count):
+            part = to_pcm16(spoken_by(formants, seed=number, seconds=SECONDS[number]))
+            clips.append(Clip(f"{speaker}{number}", speaker, start, len(part), f"Clip {number}."))
+            parts.append(part)
+            start += len(part)
+    Shard(folder / "eval-0000", tuple(clips)).write(np.concatenate(parts))
+    return folder
+
+
+def test_a_speaker_has_a_reference_sentences_and_other_clips_and_none_twice(corpus):
+    speakers = choose_speakers(corpus, "eval", **LIMITS)
+    assert [s.name for s in speakers] == list(FORMANTS)[:2], "two clips are too few"
+    for speaker in speakers:
+        assert speaker.reference.text == "Clip 1.", "the first that is long enough"
+        said = [s.text for s in (*speaker.others, *speaker.sentences)]
+        assert said == ["Clip 0.", "Clip 2.", "Clip 3.", "Clip 4."]
+
+
+def test_nobody_to_judge_is_said(corpus):
+    with pytest.raises(InputError, match="nanoscore"):
+        choose_speakers(corpus, "eval", **{**LIMITS, "reference_seconds": [50.0, 60.0]})
+
+
+def test_a_recording_is_nearest_to_its_own_speaker(corpus):
+    speakers, encoder = choose_speakers(corpus, "eval", **LIMITS), Resemblyzer()
+    prints = voice_prints(speakers, encoder)
+    waveforms = [s.reference.waveform for s in speakers]
+    cosines = likeness(waveforms, [s.name for s in speakers], prints, encoder)
+    assert (cosines[:, 0] > cosines[:, 1]).all()
+    swapped = likeness(waveforms, [s.name for s in reversed(speakers)], prints, encoder)
+    np.testing.assert_allclose(swapped, cosines[:, ::-1], atol=1e-6)
+
+
+def test_every_source_is_judged_in_both_ways(corpus, tiny_folder, tmp_path):
+    config = NanoScore(
+        model=str(tiny_folder), corpus=str(corpus), sources=["eval"], recordings=None, out=str(tmp_path),
+        sentences={"eval": 1}, prints=2, reference_seconds=[1.0, 5.0], min_words=1, seed=0,
+    )  # fmt: skip
+    scores = list(evaluate(config, tmp_path / "audio"))
+    assert [(s.way, s.speakers, s.clones) for s in scores] == [("in_context", 2, 2), ("embedding", 2, 2)]
+    assert all(s.wer_rise == s.wer - s.wer_original for s in scores)
+    assert all(s.nearest_own_original == 1.0 for s in scores), "who can be told apart at all"
+    assert len(list((tmp_path / "audio" / "eval").rglob("*.wav"))) == 6
