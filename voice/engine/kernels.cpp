@@ -1,8 +1,10 @@
 // A decoder stack for a few rows on the CPU: one call runs all layers, one thread team for the whole call.
 //
 // A step reads every weight once and does little with it, so the bandwidth of memory is its floor. Matrices are rows of
-// float, bfloat16 or int8 with a scale each; everything else is float. A row's result does not depend on the rows beside
-// it: each is summed in the same order. Compiled by native.py, called through ctypes; the structs mirror it.
+// float, bfloat16 or int8 with a scale each; everything else is float, but for what an int8 matrix multiplies: widening
+// its weights costs more than reading them, so that is rounded to int8 as well, with a scale for each block of 64. A
+// row's result does not depend on the rows beside it: each is summed in the same order. Compiled by native.py, called
+// through ctypes; the structs mirror it.
 
 #include <atomic>
 #include <cmath>
@@ -10,11 +12,15 @@
 #include <cstring>
 #include <omp.h>
 #include <sched.h>
+#if defined(__AVX512VNNI__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
 constexpr int LANES = 64;  // partial sums of a dot product: four registers of AVX-512
 constexpr int GROUP = 4;   // rows that share one pass over a matrix
+constexpr int BLOCK = 64;  // activations that share a scale
 
 struct Matrix {
     const void* weight;  // (outputs, inputs)
@@ -38,8 +44,22 @@ struct StackWeights {
     float *keys, *values;  // (layers, slots, kv_heads, positions, head_dim)
 };
 
+// Rows that a matrix multiplies. For int8 matrices also rounded, x = rounded * scale of the block; `offset` is what
+// reading the weights as w + 128 adds to a row's sum, which is how the processor's products want them.
+struct Operand {
+    const float* x;  // (rows, inputs)
+    int rows, inputs;
+    const int8_t* rounded;  // (rows, inputs)
+    const float *scales, *offsets;  // (rows, blocks), (rows)
+};
+
+inline int blocks_of(int inputs) { return (inputs + BLOCK - 1) / BLOCK; }
+
+inline int64_t operand_scratch(int rows, int inputs) {
+    return static_cast<int64_t>(rows) * ((inputs + 3) / 4 + blocks_of(inputs) + 1);
+}
+
 inline float widen(float w) { return w; }
-inline float widen(int8_t w) { return static_cast<float>(w); }
 inline float widen(uint16_t w) {
     uint32_t bits = static_cast<uint32_t>(w) << 16;
     float value;
@@ -90,18 +110,95 @@ inline void dot_all(const W* w, const float* x, int rows, int inputs, float* sum
     for (; row < rows; ++row) dots<W, 1>(w, x + row * inputs, inputs, sums + row);
 }
 
+inline float round_block(const float* x, int count, int8_t* rounded, int32_t* sum) {
+    float most = 0.0f;
+    for (int k = 0; k < count; ++k) most = std::fabs(x[k]) > most ? std::fabs(x[k]) : most;
+    float rate = most > 0.0f ? 127.0f / most : 0.0f;
+    int32_t total = 0;
+    for (int k = 0; k < count; ++k) {
+        int32_t value = static_cast<int32_t>(std::nearbyint(x[k] * rate));
+        rounded[k] = static_cast<int8_t>(value);
+        total += value;
+    }
+    *sum = total;
+    return most / 127.0f;
+}
+
+// What a matrix of this kind reads, rounded into `room` (operand_scratch floats) if need be.
+inline Operand operand_of(const Matrix& m, const float* x, int rows, float* room) {
+    const int blocks = blocks_of(m.inputs);
+    float *scales = room, *offsets = scales + static_cast<int64_t>(rows) * blocks;
+    int8_t* rounded = reinterpret_cast<int8_t*>(offsets + rows);
+    for (int row = 0; row < rows && m.kind == INT8; ++row) {
+        float offset = 0.0f;
+        for (int block = 0; block < blocks; ++block) {
+            const int from = block * BLOCK, count = m.inputs - from < BLOCK ? m.inputs - from : BLOCK;
+            int32_t sum;
+            float scale = round_block(x + static_cast<int64_t>(row) * m.inputs + from, count,
+                                      rounded + static_cast<int64_t>(row) * m.inputs + from, &sum);
+            scales[row * blocks + block] = scale;
+            if (count == BLOCK) offset += scale * static_cast<float>(128 * sum);
+        }
+        offsets[row] = offset;
+    }
+    return {x, rows, m.inputs, rounded, scales, offsets};
+}
+
+template <int ROWS>
+inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums) {
+    const int whole = o.inputs / BLOCK, blocks = blocks_of(o.inputs);
+    const int8_t* x = o.rounded + static_cast<int64_t>(first) * o.inputs;
+    const float* scales = o.scales + static_cast<int64_t>(first) * blocks;
+#if defined(__AVX512VNNI__)
+    const __m512i flip = _mm512_set1_epi8(-128);  // w + 128, unsigned
+    __m512 partial[ROWS];
+    for (int row = 0; row < ROWS; ++row) partial[row] = _mm512_setzero_ps();
+    for (int block = 0; block < whole; ++block) {
+        const __m512i weights = _mm512_xor_si512(_mm512_loadu_si512(w + block * BLOCK), flip);
+        for (int row = 0; row < ROWS; ++row) {
+            const __m512i values = _mm512_loadu_si512(x + static_cast<int64_t>(row) * o.inputs + block * BLOCK);
+            const __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights, values);
+            const __m512 scale = _mm512_set1_ps(scales[row * blocks + block]);
+            partial[row] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, partial[row]);
+        }
+    }
+    for (int row = 0; row < ROWS; ++row) sums[row] = _mm512_reduce_add_ps(partial[row]) - o.offsets[first + row];
+#else
+    for (int row = 0; row < ROWS; ++row) {
+        sums[row] = 0.0f;
+        for (int block = 0; block < whole; ++block) {
+            const int8_t* values = x + static_cast<int64_t>(row) * o.inputs + block * BLOCK;
+            int32_t sum = 0;
+            for (int k = 0; k < BLOCK; ++k) sum += w[block * BLOCK + k] * values[k];
+            sums[row] += static_cast<float>(sum) * scales[row * blocks + block];
+        }
+    }
+#endif
+    for (int row = 0; row < ROWS && whole < blocks; ++row) {
+        int32_t sum = 0;
+        for (int k = whole * BLOCK; k < o.inputs; ++k) sum += w[k] * x[static_cast<int64_t>(row) * o.inputs + k];
+        sums[row] += static_cast<float>(sum) * scales[row * blocks + whole];
+    }
+}
+
+inline void int8_dot_all(const int8_t* w, const Operand& o, float* sums) {
+    int row = 0;
+    for (; row + GROUP <= o.rows; row += GROUP) int8_dots<GROUP>(w, o, row, sums + row);
+    for (; row < o.rows; ++row) int8_dots<1>(w, o, row, sums + row);
+}
+
 // One output of a matrix for all rows.
-inline void output_of(const Matrix& m, int output, const float* x, int rows, float* sums) {
+inline void output_of(const Matrix& m, int output, const Operand& o, float* sums) {
     int64_t at = static_cast<int64_t>(output) * m.inputs;
     float scale = 1.0f, bias = m.bias ? m.bias[output] : 0.0f;
     switch (m.kind) {
-        case FLOAT32: dot_all(static_cast<const float*>(m.weight) + at, x, rows, m.inputs, sums); break;
-        case BFLOAT16: dot_all(static_cast<const uint16_t*>(m.weight) + at, x, rows, m.inputs, sums); break;
+        case FLOAT32: dot_all(static_cast<const float*>(m.weight) + at, o.x, o.rows, m.inputs, sums); break;
+        case BFLOAT16: dot_all(static_cast<const uint16_t*>(m.weight) + at, o.x, o.rows, m.inputs, sums); break;
         default:
-            dot_all(static_cast<const int8_t*>(m.weight) + at, x, rows, m.inputs, sums);
+            int8_dot_all(static_cast<const int8_t*>(m.weight) + at, o, sums);
             scale = m.scale[output];
     }
-    for (int row = 0; row < rows; ++row) sums[row] = sums[row] * scale + bias;
+    for (int row = 0; row < o.rows; ++row) sums[row] = sums[row] * scale + bias;
 }
 
 inline void rms_norm(const float* x, const float* weight, int width, float epsilon, float* to) {
@@ -154,7 +251,14 @@ class Step {
         mixed_ = query_ + static_cast<int64_t>(rows) * s.heads * s.head_dim;
         inner_ = mixed_ + static_cast<int64_t>(rows) * s.heads * s.head_dim;
         own_ = inner_ + static_cast<int64_t>(rows) * s.inner;
-        own_size_ = static_cast<int64_t>(rows) * (s.width + s.head_dim + 2) + s.positions;
+        own_size_ = own_scratch(s, rows);
+    }
+
+    // Floats that each thread wants for itself.
+    static int64_t own_scratch(const StackWeights& s, int rows) {
+        const int mixed = s.heads * s.head_dim, most = s.inner > mixed ? s.inner : mixed;
+        return static_cast<int64_t>(rows) * (s.width + s.head_dim + 2) + s.positions +
+               operand_scratch(rows, most > s.width ? most : s.width);
     }
 
     void run(int thread) {
@@ -162,19 +266,20 @@ class Step {
         float* head = normed + static_cast<int64_t>(rows_) * s_.width;
         float* sums = head + static_cast<int64_t>(rows_) * s_.head_dim;
         float* scores = sums + 2 * rows_;
+        float* room = scores + s_.positions;
         for (int index = 0; index < s_.layers; ++index) {
             const LayerWeights& layer = s_.layer[index];
             norm_rows(layer.before_attention, normed);
-            project_heads(layer, index, normed, head, sums, thread);
+            project_heads(layer, index, operand_of(layer.qkv, normed, rows_, room), head, sums, thread);
             barrier_.wait();
             attend(index, scores, thread);
             barrier_.wait();
-            add_outputs(layer.out, mixed_, sums, thread);
+            add_outputs(layer.out, operand_of(layer.out, mixed_, rows_, room), sums, thread);
             barrier_.wait();
             norm_rows(layer.before_mlp, normed);
-            gate(layer.gate_up, normed, sums, thread);
+            gate(layer.gate_up, operand_of(layer.gate_up, normed, rows_, room), sums, thread);
             barrier_.wait();
-            add_outputs(layer.down, inner_, sums, thread);
+            add_outputs(layer.down, operand_of(layer.down, inner_, rows_, room), sums, thread);
             barrier_.wait();
         }
     }
@@ -190,12 +295,12 @@ class Step {
             rms_norm(x_ + row * s_.width, weight, s_.width, s_.epsilon, to + row * s_.width);
     }
 
-    void project_heads(const LayerWeights& layer, int index, const float* x, float* head, float* sums, int thread) {
+    void project_heads(const LayerWeights& layer, int index, const Operand& x, float* head, float* sums, int thread) {
         const int dim = s_.head_dim, turned = s_.heads + s_.kv_heads;
         Share share(turned + s_.kv_heads, thread, team_);
         for (int h = share.first; h < share.last; ++h) {
             for (int d = 0; d < dim; ++d) {
-                output_of(layer.qkv, h * dim + d, x, rows_, sums);
+                output_of(layer.qkv, h * dim + d, x, sums);
                 for (int row = 0; row < rows_; ++row) head[row * dim + d] = sums[row];
             }
             for (int row = 0; row < rows_; ++row) {
@@ -239,19 +344,19 @@ class Step {
         }
     }
 
-    void add_outputs(const Matrix& matrix, const float* x, float* sums, int thread) {
+    void add_outputs(const Matrix& matrix, const Operand& x, float* sums, int thread) {
         Share share(matrix.outputs, thread, team_);
         for (int output = share.first; output < share.last; ++output) {
-            output_of(matrix, output, x, rows_, sums);
+            output_of(matrix, output, x, sums);
             for (int row = 0; row < rows_; ++row) x_[row * s_.width + output] += sums[row];
         }
     }
 
-    void gate(const Matrix& matrix, const float* x, float* sums, int thread) {
+    void gate(const Matrix& matrix, const Operand& x, float* sums, int thread) {
         Share share(s_.inner, thread, team_);
         for (int output = share.first; output < share.last; ++output) {
-            output_of(matrix, output, x, rows_, sums);
-            output_of(matrix, s_.inner + output, x, rows_, sums + rows_);
+            output_of(matrix, output, x, sums);
+            output_of(matrix, s_.inner + output, x, sums + rows_);
             for (int row = 0; row < rows_; ++row)
                 inner_[static_cast<int64_t>(row) * s_.inner + output] =
                     sums[row] / (1.0f + fast_exp(-sums[row])) * sums[rows_ + row];
@@ -275,7 +380,7 @@ extern "C" {
 // Floats that `stack_step` wants as scratch.
 int64_t stack_scratch(const StackWeights* s, int32_t rows, int32_t team) {
     int64_t shared = static_cast<int64_t>(rows) * (2 * s->heads * s->head_dim + s->inner);
-    return shared + team * (static_cast<int64_t>(rows) * (s->width + s->head_dim + 2) + s->positions);
+    return shared + team * Step::own_scratch(*s, rows);
 }
 
 // Run x (rows, width) through all layers and the final norm, in place. Row r is position at[r] of slot slots[r]; it sees
@@ -294,15 +399,21 @@ void stack_step(const StackWeights* s, float* x, int32_t rows, const int32_t* sl
         rms_norm(x + row * s->width, s->norm, s->width, s->epsilon, x + row * s->width);
 }
 
+// Floats that `matrix_product` wants as scratch.
+int64_t matrix_scratch(const Matrix* m, int32_t rows, int32_t team) {
+    return static_cast<int64_t>(team) * rows + operand_scratch(rows, m->inputs);
+}
+
 // y (rows, outputs) = x (rows, inputs) times the matrix.
 void matrix_product(const Matrix* m, const float* x, int32_t rows, float* y, float* scratch, int32_t team) {
+    const Operand operand = operand_of(*m, x, rows, scratch + static_cast<int64_t>(team) * rows);
 #pragma omp parallel num_threads(team)
     {
         int thread = omp_get_thread_num();
         float* sums = scratch + static_cast<int64_t>(thread) * rows;
         Share share(m->outputs, thread, omp_get_num_threads());
         for (int output = share.first; output < share.last; ++output) {
-            output_of(*m, output, x, rows, sums);
+            output_of(*m, output, operand, sums);
             for (int row = 0; row < rows; ++row) y[static_cast<int64_t>(row) * m->outputs + output] = sums[row];
         }
     }

@@ -89,7 +89,8 @@ def _cpu_lines() -> list[str]:
 
 def _load(path: Path) -> ctypes.CDLL:
     kernels = ctypes.CDLL(str(path))
-    kernels.stack_scratch.restype = ctypes.c_int64
+    for sizing in (kernels.stack_scratch, kernels.matrix_scratch):
+        sizing.restype = ctypes.c_int64
     return kernels
 
 
@@ -132,7 +133,7 @@ class NativeMatrix:
         assert self._library is not None
         x = x.contiguous()
         y = x.new_empty(len(x), self._matrix.outputs)
-        scratch = x.new_empty(len(x) * self._team)
+        scratch = x.new_empty(self._library.matrix_scratch(ctypes.byref(self._matrix), len(x), self._team))
         self._library.matrix_product(
             ctypes.byref(self._matrix), ctypes.c_void_p(x.data_ptr()), len(x), ctypes.c_void_p(y.data_ptr()),
             ctypes.c_void_p(scratch.data_ptr()), self._team,

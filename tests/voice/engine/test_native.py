@@ -30,6 +30,15 @@ def linear(outputs: int, inputs: int, *, bias: bool) -> nn.Linear:
         return nn.Linear(inputs, outputs, bias=bias)
 
 
+def rounded(x: Tensor, block: int = 64) -> Tensor:
+    """What an int8 matrix multiplies: 127 steps each way, of the largest number in each block."""
+    parts = []
+    for part in x.split(block, dim=1):
+        scale = part.abs().amax(1, keepdim=True) / 127
+        parts.append((part / scale).round() * scale)
+    return torch.cat(parts, 1)
+
+
 @pytest.mark.parametrize("precision", MAKERS)
 @pytest.mark.parametrize("inputs", [48, 64, 200])
 @pytest.mark.parametrize("bias", [True, False])
@@ -37,9 +46,19 @@ def test_a_matrix_is_its_own_product(precision: str, inputs: int, bias: bool):
     made = MAKERS[precision]([linear(37, inputs, bias=bias)])
     x = torch.randn(7, inputs, generator=torch.Generator().manual_seed(1))
     weight = made.weight.float() * made.scale[:, None] if isinstance(made, Int8) else made.weight.float()
-    expected = x @ weight.T + (0 if made.bias is None else made.bias.float())
+    read = rounded(x) if isinstance(made, Int8) else x
+    expected = read @ weight.T + (0 if made.bias is None else made.bias.float())
     with torch.no_grad():
         torch.testing.assert_close(NativeMatrix(made)(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():
+    made = Int8([linear(8, 128, bias=False)])
+    made.weight = torch.full_like(made.weight, -127)
+    made.scale = torch.ones_like(made.scale)
+    x = torch.stack([torch.zeros(128), torch.full((128,), 2.0), torch.full((128,), -2.0)])
+    expected = torch.tensor([0.0, -2.0 * 127 * 128, 2.0 * 127 * 128])[:, None].expand(3, 8)
+    torch.testing.assert_close(NativeMatrix(made)(x), expected)
 
 
 @pytest.mark.parametrize("precision", MAKERS)
