@@ -1,7 +1,7 @@
 """What a base checkpoint does with voices and sentences that it never met, to judges that took no part in its training.
 
     python -m pipelines.pretrain.evaluate                      # models/nano
-    python -m pipelines.pretrain.evaluate model=pretrained/nano recordings=kathleen
+    python -m pipelines.pretrain.evaluate checkpoint=pretrained/nano recordings=kathleen
 
 Every speaker is imitated from one clip, in context and by the embedding alone, and says what they say in other clips:
 WER beside that of those clips, and whose voice the clone is nearest to. Writes evaluation.csv and the audio.
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 class NanoScore:  # conf/nanoscore.yaml
     """Settings of the evaluation."""
 
-    model: str
+    checkpoint: str
     corpus: str
     sources: list[str]
     recordings: str | None
@@ -226,10 +226,10 @@ def evaluate(config: NanoScore, audio: Path) -> Iterator[Score]:
     encoder = load_speaker_encoder("resemblyzer", model="", device="cpu")
     prints = voice_prints([s for speakers in everybody.values() for s in speakers], encoder)
     started, device = time.perf_counter(), checkpoint.default_device()
-    folder = checkpoint.require_checkpoint(Path(config.model))
+    folder = checkpoint.require_checkpoint(Path(config.checkpoint))
     model = checkpoint.load(folder, device=device, dtype=checkpoint.inference_dtype(device), cloning=True)
     engine = Engine.of(model)
-    log.info("%s loaded in %.1f s", config.model, time.perf_counter() - started)
+    log.info("%s loaded in %.1f s", config.checkpoint, time.perf_counter() - started)
     for source, speakers in everybody.items():
         for way in ("in_context", "embedding"):
             spoken, started = [], time.perf_counter()

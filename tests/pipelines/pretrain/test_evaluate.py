@@ -58,7 +58,7 @@ def test_a_recording_is_nearest_to_its_own_speaker(corpus):
 
 def test_every_source_is_judged_in_both_ways(corpus, tiny_folder, tmp_path):
     config = NanoScore(
-        model=str(tiny_folder), corpus=str(corpus), sources=["eval"], recordings=None, out=str(tmp_path),
+        checkpoint=str(tiny_folder), corpus=str(corpus), sources=["eval"], recordings=None, out=str(tmp_path),
         sentences={"eval": 1}, prints=2, reference_seconds=[1.0, 5.0], min_words=1, seed=0,
     )  # fmt: skip
     scores = list(evaluate(config, tmp_path / "audio"))
