@@ -4,7 +4,9 @@
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +77,15 @@ class TalkerShape:
         return "0b6" if self.talker.hidden == self.predictor.hidden else "1b7"
 
 
-def write_text_tokenizer(folder: Path) -> tuple[int, dict[str, int]]:
-    """Write a tokenizer of single bytes in the Qwen2 format. Returns its size and the ids of the special tokens."""
-    # Byte-level BPE without learned merges, but for `assistant`: the role prefix must be exactly three tokens.
-    # The library slices fixed counts (`input_id[:, :3]`, `[:, 3:-5]`).
-    vocabulary = {symbol: i for i, symbol in enumerate(_byte_symbols())}
-    merges = []
-    for end in range(2, len("assistant") + 1):
-        word = "assistant"[:end]
-        merges.append(f"{word[:-1]} {word[-1]}")
-        vocabulary[word] = len(vocabulary)
+def write_text_tokenizer(folder: Path, merges: Sequence[str] = ()) -> tuple[int, dict[str, int]]:
+    """Write a tokenizer in the Qwen2 format: bytes, joined by `merges` (lines of a merges.txt, the first ones first).
+
+    Returns its size and the ids of the special tokens.
+    """
+    # `assistant` is one token: the role prefix must be exactly three, the library slices fixed counts
+    # (`input_id[:, :3]`, `[:, 3:-5]`).
+    merges = [*merges, *_joining("assistant", merges)]
+    vocabulary = {symbol: i for i, symbol in enumerate([*_byte_symbols(), *(m.replace(" ", "") for m in merges)])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
     special = ["<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>"]
@@ -95,6 +96,17 @@ def write_text_tokenizer(folder: Path) -> tuple[int, dict[str, int]]:
     )
     Qwen3TTSProcessor(tokenizer=tokenizer).save_pretrained(folder)
     return len(tokenizer), {token: tokenizer.vocab[token] for token in special}
+
+
+def _joining(word: str, merges: Sequence[str]) -> list[str]:
+    """The merges that are still needed for `word` to be one token."""
+    ranks = {merge: rank for rank, merge in enumerate(merges)}
+    parts = list(word)
+    while pairs := [f"{a} {b}" for a, b in pairwise(parts) if f"{a} {b}" in ranks]:
+        at = [f"{a} {b}" for a, b in pairwise(parts)].index(min(pairs, key=ranks.__getitem__))
+        parts[at : at + 2] = ["".join(parts[at : at + 2])]
+    starts = list(accumulate(parts))
+    return [f"{start} {part}" for start, part in zip(starts, parts[1:], strict=False)]
 
 
 def _byte_symbols() -> list[str]:

@@ -95,6 +95,7 @@ class Prompt:
     text: Int64[Tensor, " length"]
     codec: Int64[Tensor, " length"]  # rows of the codec embedding; NOTHING under role, speaker and frames
     speaker_at: int
+    text_at: int  # the first token of the text; the others follow, in either layout
     first_frame_at: int
 
 
@@ -197,7 +198,13 @@ def build_prompt(
     first_frame = len(texts)
     texts += beside + [vocabulary.tts_pad] * (frames - len(beside))
     codec += [NOTHING] * frames
-    return Prompt(torch.tensor(texts), torch.tensor(codec), len(role) + prefix.index(Slot.SPEAKER), first_frame)
+    return Prompt(
+        torch.tensor(texts),
+        torch.tensor(codec),
+        speaker_at=len(role) + prefix.index(Slot.SPEAKER),
+        text_at=len(role) + len(prefix),
+        first_frame_at=first_frame,
+    )
 
 
 def _row(slot: Slot, language: str | None, vocabulary: Vocabulary) -> int:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.pretrain.codec.checkpoint import export
+from pipelines.pretrain.pieces import merges
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.speaker.checkpoint import load_encoder
 from voice.fresh import TalkerShape, base_config, write_config, write_generation_config, write_text_tokenizer
@@ -35,7 +36,7 @@ class Nano:  # conf/nano.yaml
 
 def fresh(folder: Path, shape: TalkerShape, speaker_encoder: dict[str, Any]) -> Any:
     """A model with random weights; its text tokenizer and configs are written to `folder`."""
-    vocabulary, ids = write_text_tokenizer(folder)
+    vocabulary, ids = write_text_tokenizer(folder, merges())
     config = base_config(shape, speaker_encoder, text_vocabulary=vocabulary, ids=ids)
     write_config(config.to_dict(), folder)
     write_generation_config(folder)

@@ -17,7 +17,7 @@ from pipelines.pretrain.device import Device, keep_memory
 from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.nano import fresh
 from pipelines.pretrain.run import go_on
-from pipelines.pretrain.talker.data import Draws, Source
+from pipelines.pretrain.talker.data import Draws, Source, held_out
 from pipelines.pretrain.talker.train import Schedule, Trainer, initialise
 from voice.fresh import TalkerShape
 from voice.prompt import Vocabulary
@@ -65,7 +65,13 @@ def main(config: Talker) -> None:
         recordings = Source(shards, tokenizer, language=config.language)
     draws = Draws(corpus, recordings, vocabulary, config.schedule.mixture, seed=config.schedule.seed)
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
-    trainer = Trainer(talker, draws, schedule, config.device)
+    unheard = held_out(
+        Source(read_codes(material, ["eval"]), tokenizer, language=config.language),
+        vocabulary,
+        positions=config.schedule.positions,
+        candidates=config.schedule.candidates,
+    )
+    trainer = Trainer(talker, draws, unheard, schedule, config.device)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 
 

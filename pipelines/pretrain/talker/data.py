@@ -1,7 +1,10 @@
 """Clips as examples of the trainer's objective. A batch is a function of the seed and its number."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from voice.bounds import within
 from voice.prompt import Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.tts import Layout
 
-UNKNOWN = -100  # no text is spoken in this frame; what cross_entropy ignores
+SILENT = -1  # no text is spoken in this frame
 
 
 @dataclass(kw_only=True)
@@ -31,16 +34,33 @@ class Mixture:  # conf/talker.yaml
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A batch, and which text is being spoken in each of its N frames."""
+    """A batch of B rows of S positions, and where the text stands that is spoken in each of its N frames."""
 
     batch: Batch
-    spoken: Int64[Tensor, " N"]  # ids of text tokens, or UNKNOWN
+    row: Int64[Tensor, " N"]
+    place: Int64[Tensor, " N"]  # position in the row, or SILENT
+
+    def to(self, device: torch.device | str) -> "Taught":
+        """Move every tensor."""
+        return Taught(self.batch.to(device), self.row.to(device), self.place.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Clips that are not trained on: with what is said in them, and with what is said in another of their length.
+
+    A talker that does not read loses as much on either; the difference is what the text tells it.
+    """
+
+    right: Batch
+    other: Batch
 
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
     example: Example
     line: Line
+    lengths: tuple[int, ...]  # of the text's tokens, in bytes
     speaker_embedding: Float[Tensor, " dimensions"]
 
 
@@ -56,7 +76,8 @@ class Source:
                 role, text = assistant_ids(tokenizer, line.text)
                 self._by_speaker.setdefault(line.speaker, []).append(len(self.clips))
                 example = Example(line.id, role, text, language, codes)
-                self.clips.append(_Clip(example, line, torch.from_numpy(embedding)))
+                lengths = tuple(len(piece) for piece in tokenizer.convert_ids_to_tokens(text))
+                self.clips.append(_Clip(example, line, lengths, torch.from_numpy(embedding)))
 
     def another(self, clip: _Clip, rng: np.random.Generator) -> _Clip:
         """Some clip by the same speaker; the same one if there is no other."""
@@ -65,6 +86,26 @@ class Source:
         if chosen is clip and len(own) > 1:
             return self.another(clip, rng)
         return chosen
+
+    def exchanged(self) -> "Source":
+        """The same clips, each with the text of one about as long."""
+        other = copy(self)
+        by_length = sorted(range(len(self.clips)), key=lambda number: len(self.clips[number].example.text))
+        other.clips = list(self.clips)
+        for number, next_number in zip(by_length, by_length[1:] + by_length[:1], strict=True):
+            clip, text = self.clips[number], self.clips[next_number].example.text
+            other.clips[number] = replace(clip, example=replace(clip.example, text=text))
+        return other
+
+
+def held_out(source: Source, vocabulary: Vocabulary, *, positions: int, candidates: int) -> HeldOut:
+    """A batch of a source's clips, one example each."""
+    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, predictor=1.0)
+    drawn = [
+        Draws(s, None, vocabulary, plain, seed=0).draw(0, positions=positions, candidates=candidates).batch
+        for s in (source, source.exchanged())
+    ]
+    return HeldOut(*drawn)
 
 
 class Draws:
@@ -76,15 +117,24 @@ class Draws:
         self._corpus, self._recordings = corpus, recordings
         self._vocabulary, self._mixture, self._seed = vocabulary, mixture, seed
 
-    def draw(self, number: int, *, positions: int, candidates: int) -> Taught:
-        """Batch `number`: of so many candidates those next to each other in length that fill `positions`."""
+    def draw(self, number: int, *, positions: int, candidates: int, longest: float = math.inf) -> Taught:
+        """Batch `number`: of so many candidates those next to each other in length that fill `positions`.
+
+        None has more than `longest` frames.
+        """
         rng = np.random.default_rng([self._seed, number])
-        drawn = sorted((self._draw_clips(rng) for _ in range(candidates)), key=lambda clips: -_length(clips))
+        drawn = sorted((self._draw_clips(rng, longest) for _ in range(candidates)), key=lambda clips: -_length(clips))
         start = int(rng.integers(len(drawn)))
         count = max(1, positions // _length(drawn[start]))
         return self._teach(drawn[start : start + count], rng)
 
-    def _draw_clips(self, rng: np.random.Generator) -> list[tuple[_Clip, Source]]:
+    def _draw_clips(self, rng: np.random.Generator, longest: float) -> list[tuple[_Clip, Source]]:
+        drawn = self._draw_some(rng)
+        while sum(clip.line.frames for clip, _ in drawn) > longest:
+            drawn = self._draw_some(rng)
+        return drawn
+
+    def _draw_some(self, rng: np.random.Generator) -> list[tuple[_Clip, Source]]:
         real = self._recordings is not None and rng.random() < self._mixture.recordings
         source = self._recordings if real and self._recordings else self._corpus
         clip = source.clips[rng.integers(len(source.clips))]
@@ -101,7 +151,11 @@ class Draws:
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted
         )
-        return Taught(batch, torch.cat([spoken(clip.line, clip.example.text) for clips in drawn for clip, _ in clips]))
+        places = [
+            _places([clip for clip, _ in clips], prompt.text_at) for clips, prompt in zip(drawn, prompts, strict=True)
+        ]
+        row = torch.arange(len(drawn)).repeat_interleave(torch.tensor([len(place) for place in places]))
+        return Taught(batch, row, torch.cat(places))
 
     def _lay_out(self, example: Example, *, tagged: bool, layout: Layout) -> Prompt:
         return build_prompt(
@@ -129,9 +183,16 @@ def _share(frames: int, share: float, rng: np.random.Generator) -> Int64[Tensor,
     return torch.from_numpy(np.sort(rng.choice(frames, max(1, round(share * frames)), replace=False)))
 
 
-def spoken(line: Line, text: Sequence[int]) -> Int64[Tensor, " frames"]:
-    """Which of a clip's text tokens is being said in each frame, as if all took as long; UNKNOWN in silence."""
+def spoken(line: Line, lengths: Sequence[int]) -> Int64[Tensor, " frames"]:
+    """Which of a clip's text tokens is being said in each frame, as if all bytes took as long; SILENT at either end."""
     frames = torch.arange(line.frames)
-    place = (frames + 0.5 - line.first) / (line.last - line.first) * len(text)
-    said = torch.tensor(text)[place.long().clamp(0, len(text) - 1)]
-    return torch.where((frames >= line.first) & (frames < line.last), said, UNKNOWN)
+    letters = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    place = (frames + 0.5 - line.first) / (line.last - line.first) * len(letters)
+    said = letters[place.long().clamp(0, len(letters) - 1)]
+    return torch.where((frames >= line.first) & (frames < line.last), said, SILENT)
+
+
+def _places(clips: Sequence[_Clip], start: int) -> Int64[Tensor, " frames"]:
+    starts = [start, *(start + n for n in accumulate(len(clip.lengths) for clip in clips))]
+    tokens = [spoken(clip.line, clip.lengths) for clip in clips]
+    return torch.cat([torch.where(t == SILENT, t, t + at) for t, at in zip(tokens, starts, strict=False)])

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipelines.pretrain import average
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
-from pipelines.pretrain.talker.data import UNKNOWN, Draws, Mixture, Taught
+from pipelines.pretrain.talker.data import SILENT, Draws, HeldOut, Mixture, Taught
 from pipelines.train.loss import Losses, Objective
 from voice.bounds import within
 
@@ -26,6 +26,8 @@ class Schedule(Pace, Log):  # conf/talker.yaml
     candidates: int = within(low=1)  # of which those of about the same length become a batch
     guidance: float = within(low=0)
     guided_steps: int = within(low=1)
+    first_frames: int = within(low=1)  # of the longest example at first,
+    added_frames: float = within(low=0)  # and how many more at each step: in short ones the place is easily found
     mixture: Mixture
     seed: int
 
@@ -37,29 +39,48 @@ class Schedule(Pace, Log):  # conf/talker.yaml
             positions=self.positions * factor,
             candidates=self.candidates * factor,
             guided_steps=-(-self.guided_steps // factor),
+            added_frames=self.added_frames * factor,
             average_decay=self.average_decay**factor,
         )
 
 
-class GuidedObjective(nn.Module):
-    """The objective, and a layer that is asked which letter is being spoken.
+LAYER, HEADS = 2, 2  # which attention is shown the place: the layers before it may count, those after it may read
+SPREAD = 2.0  # tokens: where they are spoken is only roughly known
 
-    To name it, attention has to find the place in the text. Left alone, a small model takes most of its training to
-    discover that there is one; the answers are rough (letters taken as equally long), and the question is dropped.
+
+class GuidedObjective(nn.Module):
+    """The objective, and how far some heads' attention is from the text that is being spoken.
+
+    To speak a text, attention has to find the place in it. Left alone, a small model does not discover that there is
+    one; some heads are shown, roughly, and let go later (a guide as in arXiv:1710.08969, along the time of speech).
     """
 
     def __init__(self, talker: Any) -> None:
         super().__init__()
         self.objective = Objective(talker)
-        self.teller = nn.Linear(talker.config.hidden_size, talker.config.text_vocab_size)
+        self._weights: list[Tensor] = []
+        talker.model.layers[min(LAYER, len(talker.model.layers) - 1)].self_attn.register_forward_hook(self._keep)
+
+    def _keep(self, _module: nn.Module, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
+        self._weights = [outputs[1][:, :HEADS]]
 
     def forward(self, taught: Taught) -> tuple[Losses, Tensor]:
-        """Losses, and the mean cross-entropy of the letter that is spoken in each frame."""
+        """Losses, and the mean of -log(attention near the text that is spoken) over frames."""
         batch = taught.batch
         hidden, embedded = self.objective.read(batch)
         losses = self.objective.losses(batch, self.objective.predict(batch, hidden, embedded))
-        told = self.teller(hidden[batch.frames_at - 1])
-        return losses, F.cross_entropy(told.float(), taught.spoken, ignore_index=UNKNOWN)
+        return losses, self.distance(taught, self._weights.pop())
+
+    def distance(self, taught: Taught, weights: Float[Tensor, "B heads S S"]) -> Float[Tensor, ""]:
+        """How far attention is from the text that is spoken, in nats."""
+        length = weights.shape[-1]
+        before = taught.batch.frames_at % length - 1  # the position that a frame is predicted from
+        known = (taught.place != SILENT) & (taught.place <= before)  # text beside the frames may not have come yet
+        row, place, before = taught.row[known], taught.place[known], before[known]
+        looks = weights[row, :, before].float()  # (frames, heads, S)
+        away = torch.arange(length, device=place.device) - place[:, None]
+        near = torch.exp(-0.5 * (away / SPREAD).square())
+        return -torch.log((looks * near[:, None]).sum(dim=-1) + 1e-6).mean()
 
 
 @torch.no_grad()
@@ -86,8 +107,9 @@ def initialise(talker: Any) -> None:
 class Trainer:
     """A talker in training."""
 
-    def __init__(self, talker: Any, draws: Draws, schedule: Schedule, device: Device) -> None:
+    def __init__(self, talker: Any, draws: Draws, held_out: HeldOut, schedule: Schedule, device: Device) -> None:
         self.draws, self.schedule, self.device = draws, schedule, device
+        self._held_out = [batch.to(device.name) for batch in (held_out.right, held_out.other)]
         self.guided = GuidedObjective(talker).to(device.name)
         self.talker = talker
         self.step, self.seconds = 0, 0.0
@@ -110,8 +132,10 @@ class Trainer:
         schedule = self.schedule
         for group in self._optimizer.param_groups:
             group["lr"] = schedule.learning_rate(self.step)
-        taught = self.draws.draw(self.step, positions=schedule.positions, candidates=schedule.candidates)
-        taught = Taught(taught.batch.to(self.device.name), taught.spoken.to(self.device.name))
+        taught = self.draws.draw(
+            self.step, positions=schedule.positions, candidates=schedule.candidates, longest=self.longest()
+        )
+        taught = taught.to(self.device.name)
         self.guided.train()
         with self.device.autocasting():
             losses, place = self.guided(taught)
@@ -127,12 +151,20 @@ class Trainer:
         return {**row, "gradient_norm": float(norm), "frames": float(losses.targets)}
 
     def guidance(self) -> float:
-        """The weight of the question which letter is spoken: a straight line down to nothing."""
+        """The weight of attention that is shown its place: a straight line down to nothing."""
         return self.schedule.guidance * max(0.0, 1 - self.step / self.schedule.guided_steps)
 
+    def longest(self) -> float:
+        """Frames of the longest example."""
+        return self.schedule.first_frames + self.schedule.added_frames * self.step
+
+    @torch.no_grad()
     def notes(self) -> Row:
-        """The rate of the next step."""
-        return {"lr": self.schedule.learning_rate(self.step)}
+        """The rate of the next step, and the talker's loss on held-out clips: with their texts and with others'."""
+        self.guided.eval()
+        with self.device.autocasting():
+            right, other = (float(self.guided.objective(batch).talker) for batch in self._held_out)
+        return {"lr": self.schedule.learning_rate(self.step), "held_out": right, "other_text": other}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on. Batches are functions of the step's number."""

@@ -18,7 +18,7 @@ from pipelines.pretrain.speaker.data import Voices
 from pipelines.pretrain.speaker.train import Shape as SpeakerShape
 from pipelines.pretrain.speaker.train import Trainer as SpeakerTrainer
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.data import UNKNOWN, Draws, Mixture, Source, spoken
+from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken
 from pipelines.pretrain.talker.train import Schedule, Trainer
 from tests.pipelines.pretrain import test_codec, test_speaker
 from tests.sounds import silence, spoken_by
@@ -34,8 +34,8 @@ SHAPE = TalkerShape(
 MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, predictor=0.5)
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
-    average_decay=0.9, positions=200, candidates=6, guidance=0.3, guided_steps=6, mixture=MIXTURE, save_minutes=60.0,
-    log_every=2, seed=0,
+    average_decay=0.9, positions=200, candidates=6, guidance=0.3, guided_steps=6, first_frames=1000, added_frames=0.0,
+    mixture=MIXTURE, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 TEXTS = ("One.", "And two.", "Three of them.", "Four.")
@@ -75,7 +75,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trainer(work: Path, schedule: Schedule = SCHEDULE, *, seed: int = 0) -> Trainer:
     talker, tokenizer, vocabulary = begin(SHAPE, seed=seed)
     source = Source(read_codes(work / "material", ["train"]), tokenizer, language="english")
-    return Trainer(talker, Draws(source, None, vocabulary, schedule.mixture, seed=0), schedule, CPU)
+    unheard = held_out(source, vocabulary, positions=200, candidates=6)
+    return Trainer(talker, Draws(source, None, vocabulary, schedule.mixture, seed=0), unheard, schedule, CPU)
 
 
 def test_material_keeps_every_clip_and_is_not_made_twice(work):
@@ -131,9 +132,48 @@ def test_what_is_put_together_speaks_and_clones_through_stock_qwen_tts(work, tmp
     assert len(waveforms[0]) % FRAME_SAMPLES == 0
 
 
-def test_letters_are_spoken_one_after_another_between_the_silences():
-    line = Line("a", "s", 0, frames=10, first=2, last=8, text="abc")
-    assert spoken(line, [5, 6, 7]).tolist() == [UNKNOWN, UNKNOWN, 5, 5, 6, 6, 7, 7, UNKNOWN, UNKNOWN]
+def test_text_is_spoken_in_order_between_the_silences_and_longer_pieces_take_longer():
+    line = Line("a", "s", 0, frames=10, first=2, last=8, text="abcdef")
+    assert spoken(line, [1, 3, 2]).tolist() == [SILENT, SILENT, 0, 1, 1, 1, 2, 2, SILENT, SILENT]
+
+
+@pytest.mark.parametrize("interleaved", [0.0, 1.0])
+@pytest.mark.parametrize("pairs", [0.0, 1.0])
+def test_the_places_of_a_batch_are_where_its_texts_stand(work, interleaved, pairs):
+    mixture = replace(MIXTURE, interleaved=interleaved, pairs=pairs)
+    training = trainer(work, replace(SCHEDULE, mixture=mixture))
+    taught = training.draws.draw(0, positions=200, candidates=6)
+    _, tokenizer, _ = begin(SHAPE, seed=0)
+    for row in range(len(taught.batch.text)):
+        places = taught.place[(taught.row == row) & (taught.place != SILENT)]
+        said = tokenizer.decode(taught.batch.text[row, places.unique()])
+        clips = [text for text in TEXTS if text in said]
+        assert "".join(clips) == said or "".join(reversed(clips)) == said or said == 2 * clips[0]
+
+
+def test_short_examples_come_first(work):
+    training = trainer(work, replace(SCHEDULE, first_frames=9, added_frames=0.5))
+    assert [training.longest(), setattr(training, "step", 8) or training.longest()] == [9, 13]
+    rows = training.draws.draw(0, positions=200, candidates=6, longest=9).row.bincount()
+    assert 0 < rows.max() <= 9
+
+
+def test_attention_is_shown_the_place(work):
+    training = trainer(work)
+    taught = training.draws.draw(0, positions=200, candidates=6)
+    batch, length = taught.batch, taught.batch.text.shape[1]
+    place = torch.where(taught.place == SILENT, 0, taught.place)
+    there, elsewhere = (torch.zeros(len(batch.text), 2, length, length) for _ in range(2))
+    there[taught.row, :, batch.frames_at % length - 1, place] = 1.0
+    elsewhere[:, :, :, 0] = 1.0
+    assert float(training.guided.distance(taught, there)) < 1e-3
+    assert float(training.guided.distance(taught, elsewhere)) > 2.0
+
+
+def test_held_out_clips_are_tried_with_texts_of_others(work):
+    notes = trainer(work).notes()
+    assert notes["held_out"] > 0
+    assert notes["other_text"] not in (0.0, notes["held_out"])
 
 
 def test_speech_lies_between_silences():
