@@ -33,6 +33,7 @@ from voice.table import write_records
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_FOLDER = "checkpoint"
 INDEX_FILE, CODES_FILE, SPEAKERS_FILE = "index.csv", "codes.npy", "speakers.npy"
 SILENCE_DBFS = -50.0  # RMS of a frame; clips speak at -25
 
@@ -137,11 +138,11 @@ def encode_corpus(config: Material) -> Iterator[int]:
     out, corpus = Path(config.out), Path(config.corpus)
     out.mkdir(parents=True, exist_ok=True)
     state = read_state(Path(config.codec), command="python -m pipelines.pretrain.codec")
-    with publish(out / "checkpoint") as draft:
+    with publish(out / CHECKPOINT_FOLDER) as draft:
         export(state, draft / "speech_tokenizer")
     real = [f"{config.recordings}_{side}" for side in ("eval", "train")] if config.recordings else []
     sources = [shard.folder for side in [*real, *config.sides] for shard in read_side(corpus, side)]
-    work = partial(encode_shard, checkpoint=out / "checkpoint", speaker=Path(config.speaker), out=out)
+    work = partial(encode_shard, checkpoint=out / CHECKPOINT_FOLDER, speaker=Path(config.speaker), out=out)
     with workers(config.processes) as pool:
         yield from tqdm(pool.map(work, sources), total=len(sources), desc="material", unit="shard")
 

@@ -14,14 +14,16 @@ import torch
 from transformers import AutoTokenizer
 
 from pipelines.pretrain.device import Device, keep_memory
-from pipelines.pretrain.material import read_codes
+from pipelines.pretrain.material import CHECKPOINT_FOLDER, read_codes
 from pipelines.pretrain.nano import fresh
 from pipelines.pretrain.run import go_on
 from pipelines.pretrain.talker.data import Draws, Source, held_out
-from pipelines.pretrain.talker.train import Schedule, Trainer, initialise
+from pipelines.pretrain.talker.train import Schedule, Trainer, embed_as_they_sound, initialise
+from voice.engine.vocoder import code_tables
 from voice.fresh import TalkerShape
 from voice.prompt import Vocabulary
 from voice.stage import stage
+from voice.upstream import Qwen3TTSTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +58,10 @@ def main(config: Talker) -> None:
     """Train, or go on training, until the last step of the schedule."""
     keep_memory()
     talker, tokenizer, vocabulary = begin(config.shape, seed=config.schedule.seed)
-    log.info("%.1f million numbers", sum(p.numel() for p in talker.parameters()) / 1e6)
     material = Path(config.material)
+    codec = Qwen3TTSTokenizer.from_pretrained(str(material / CHECKPOINT_FOLDER / "speech_tokenizer"))
+    embed_as_they_sound(talker, code_tables(codec.model.decoder))
+    log.info("%.1f million numbers", sum(p.numel() for p in talker.parameters()) / 1e6)
     corpus = Source(read_codes(material, ["train"]), tokenizer, language=config.language)
     recordings = None
     if config.recordings:

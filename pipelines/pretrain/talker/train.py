@@ -45,6 +45,7 @@ class Schedule(Pace, Log):  # conf/talker.yaml
 
 
 LAYER, HEADS = 2, 2  # which attention is shown the place: the layers before it may count, those after it may read
+FRAME_RMS = 0.3  # of all codes of a frame together, at first; texts are smaller
 SPREAD = 2.0  # tokens: where they are spoken is only roughly known
 
 
@@ -102,6 +103,22 @@ def initialise(talker: Any) -> None:
                 module.bias.zero_()
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.05)
+
+
+@torch.no_grad()
+def embed_as_they_sound(talker: Any, sounds: Float[Tensor, "codebooks size width"]) -> None:
+    """Start each code's embedding from what it adds to its frame: codes that sound alike are read alike.
+
+    From random embeddings every code must be learnt by itself; a recogniser of these codes then stays at 0.74 letter
+    errors for 600 steps, from these it is at 0.47 after 200 (docs/log.md).
+    """
+    spread = sounds - sounds.mean(dim=1, keepdim=True)
+    turn = torch.randn(sounds.shape[-1], talker.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    rows = spread @ turn
+    rows *= FRAME_RMS / rows.square().mean(dim=(1, 2)).sum().sqrt()
+    tables = [talker.get_input_embeddings(), *talker.code_predictor.get_input_embeddings()]
+    for table, embeddings in zip(tables, rows, strict=True):
+        table.weight[: len(embeddings)] = embeddings
 
 
 class Trainer:

@@ -19,7 +19,7 @@ from pipelines.pretrain.speaker.train import Shape as SpeakerShape
 from pipelines.pretrain.speaker.train import Trainer as SpeakerTrainer
 from pipelines.pretrain.talker.__main__ import begin
 from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken
-from pipelines.pretrain.talker.train import Schedule, Trainer
+from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
 from tests.pipelines.pretrain import test_codec, test_speaker
 from tests.sounds import silence, spoken_by
 from voice import checkpoint
@@ -168,6 +168,22 @@ def test_attention_is_shown_the_place(work):
     elsewhere[:, :, :, 0] = 1.0
     assert float(training.guided.distance(taught, there)) < 1e-3
     assert float(training.guided.distance(taught, elsewhere)) > 2.0
+
+
+def test_codes_that_sound_alike_are_read_alike():
+    talker, _, _ = begin(SHAPE, seed=0)
+    sounds = (
+        torch.randn(3, 16, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([3.0, 1.0, 0.1])[:, None, None]
+    )
+    embed_as_they_sound(talker, sounds)
+    tables = [talker.get_input_embeddings(), *talker.code_predictor.get_input_embeddings()]
+    read = torch.stack([table.weight[:16] for table in tables])
+    assert float(read.square().mean(dim=(1, 2)).sum().sqrt()) == pytest.approx(FRAME_RMS)
+    apart, heard = (
+        torch.cdist(rows, rows).flatten()
+        for rows in (read.flatten(0, 1), (sounds - sounds.mean(1, keepdim=True)).flatten(0, 1))
+    )
+    assert float(torch.corrcoef(torch.stack([apart, heard]))[0, 1]) > 0.95
 
 
 def test_held_out_clips_are_tried_with_texts_of_others(work):
