@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
+from pipelines.pretrain.aligner.align import read_bounds
 from pipelines.pretrain.device import Device, keep_memory
-from pipelines.pretrain.material import CHECKPOINT_FOLDER, read_codes
+from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.nano import fresh
 from pipelines.pretrain.run import go_on
+from pipelines.pretrain.sounds import read_sounds
 from pipelines.pretrain.talker.data import Draws, Source, held_out
 from pipelines.pretrain.talker.train import Schedule, Trainer, embed_as_they_sound, initialise
-from voice.engine.vocoder import code_tables
 from voice.fresh import TalkerShape
 from voice.prompt import Vocabulary
 from voice.stage import stage
-from voice.upstream import Qwen3TTSTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Talker:  # conf/talker.yaml
     """Settings of the stage."""
 
     material: str
+    bounds: str
     recordings: str | None
     language: str
     out: str
@@ -59,22 +60,19 @@ def main(config: Talker) -> None:
     keep_memory()
     talker, tokenizer, vocabulary = begin(config.shape, seed=config.schedule.seed)
     material = Path(config.material)
-    codec = Qwen3TTSTokenizer.from_pretrained(str(material / CHECKPOINT_FOLDER / "speech_tokenizer"))
-    embed_as_they_sound(talker, code_tables(codec.model.decoder))
+    embed_as_they_sound(talker, read_sounds(material))
     log.info("%.1f million numbers", sum(p.numel() for p in talker.parameters()) / 1e6)
-    corpus = Source(read_codes(material, ["train"]), tokenizer, language=config.language)
-    recordings = None
-    if config.recordings:
-        shards = read_codes(material, [f"{config.recordings}_train"])
-        recordings = Source(shards, tokenizer, language=config.language)
-    draws = Draws(corpus, recordings, vocabulary, config.schedule.mixture, seed=config.schedule.seed)
+
+    def source(side: str) -> Source:
+        shards = read_codes(material, [side])
+        bounds = [read_bounds(Path(config.bounds), shard) for shard in shards]
+        return Source(shards, bounds, tokenizer, language=config.language)
+
+    recordings = source(f"{config.recordings}_train") if config.recordings else None
+    draws = Draws(source("train"), recordings, vocabulary, config.schedule.mixture, seed=config.schedule.seed)
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
-    unheard = held_out(
-        Source(read_codes(material, ["eval"]), tokenizer, language=config.language),
-        vocabulary,
-        positions=config.schedule.positions,
-        candidates=config.schedule.candidates,
-    )
+    watched = {"positions": config.schedule.positions, "candidates": config.schedule.candidates}
+    unheard = held_out(source("eval"), vocabulary, **watched)
     trainer = Trainer(talker, draws, unheard, schedule, config.device)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pipelines.pretrain.aligner.align import Bounds
 from pipelines.pretrain.material import Codes, Line
 from pipelines.train.dataset import Batch, Example, collate
 from voice.bounds import within
@@ -60,24 +61,27 @@ class HeldOut:
 class _Clip:
     example: Example
     line: Line
-    lengths: tuple[int, ...]  # of the text's tokens, in bytes
+    bounds: Bounds  # of the text's tokens: the frame in which each begins, and where the last one ends
     speaker_embedding: Float[Tensor, " dimensions"]
 
 
 class Source:
     """Clips that are drawn alike: all of a corpus, or all recordings."""
 
-    def __init__(self, shards: Sequence[Codes], tokenizer: Any, *, language: str) -> None:
+    def __init__(
+        self, shards: Sequence[Codes], bounds: Sequence[Sequence[Bounds]], tokenizer: Any, *, language: str
+    ) -> None:
         self.clips: list[_Clip] = []
         self._by_speaker: dict[str, list[int]] = {}
-        for shard in shards:
-            for line, embedding in zip(shard.lines, shard.speakers, strict=True):
+        for shard, letters in zip(shards, bounds, strict=True):
+            for line, embedding, spoken_at in zip(shard.lines, shard.speakers, letters, strict=True):
                 codes = torch.from_numpy(shard.codes[line.start : line.start + line.frames].astype(np.int64))
                 role, text = assistant_ids(tokenizer, line.text)
                 self._by_speaker.setdefault(line.speaker, []).append(len(self.clips))
                 example = Example(line.id, role, text, language, codes)
-                lengths = tuple(len(piece) for piece in tokenizer.convert_ids_to_tokens(text))
-                self.clips.append(_Clip(example, line, lengths, torch.from_numpy(embedding)))
+                lengths = [len(piece) for piece in tokenizer.convert_ids_to_tokens(text)]  # a symbol stands for a byte
+                at = spoken_at[np.cumsum([0, *lengths])]
+                self.clips.append(_Clip(example, line, at, torch.from_numpy(embedding)))
 
     def another(self, clip: _Clip, rng: np.random.Generator) -> _Clip:
         """Some clip by the same speaker; the same one if there is no other."""
@@ -183,16 +187,13 @@ def _share(frames: int, share: float, rng: np.random.Generator) -> Int64[Tensor,
     return torch.from_numpy(np.sort(rng.choice(frames, max(1, round(share * frames)), replace=False)))
 
 
-def spoken(line: Line, lengths: Sequence[int]) -> Int64[Tensor, " frames"]:
-    """Which of a clip's text tokens is being said in each frame, as if all bytes took as long; SILENT at either end."""
-    frames = torch.arange(line.frames)
-    letters = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
-    place = (frames + 0.5 - line.first) / (line.last - line.first) * len(letters)
-    said = letters[place.long().clamp(0, len(letters) - 1)]
-    return torch.where((frames >= line.first) & (frames < line.last), said, SILENT)
+def spoken(bounds: Bounds, frames: int) -> Int64[Tensor, " frames"]:
+    """Which of a clip's text tokens is being said in the middle of each frame; SILENT before and after all of them."""
+    said = torch.searchsorted(torch.from_numpy(bounds), torch.arange(frames) + 0.5, right=True) - 1
+    return torch.where(said < len(bounds) - 1, said, SILENT)
 
 
 def _places(clips: Sequence[_Clip], start: int) -> Int64[Tensor, " frames"]:
-    starts = [start, *(start + n for n in accumulate(len(clip.lengths) for clip in clips))]
-    tokens = [spoken(clip.line, clip.lengths) for clip in clips]
+    starts = [start, *(start + n for n in accumulate(len(clip.example.text) for clip in clips))]
+    tokens = [spoken(clip.bounds, clip.line.frames) for clip in clips]
     return torch.cat([torch.where(t == SILENT, t, t + at) for t, at in zip(tokens, starts, strict=False)])

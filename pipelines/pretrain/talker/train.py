@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pipelines.pretrain import average
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
+from pipelines.pretrain.sounds import Sounds, embeddings
 from pipelines.pretrain.talker.data import SILENT, Draws, HeldOut, Mixture, Taught
 from pipelines.train.loss import Losses, Objective
 from voice.bounds import within
@@ -46,14 +47,14 @@ class Schedule(Pace, Log):  # conf/talker.yaml
 
 LAYER, HEADS = 2, 2  # which attention is shown the place: the layers before it may count, those after it may read
 FRAME_RMS = 0.3  # of all codes of a frame together, at first; texts are smaller
-SPREAD = 2.0  # tokens: where they are spoken is only roughly known
+SPREAD = 1.0  # tokens: what comes next is worth a look, too
 
 
 class GuidedObjective(nn.Module):
     """The objective, and how far some heads' attention is from the text that is being spoken.
 
     To speak a text, attention has to find the place in it. Left alone, a small model does not discover that there is
-    one; some heads are shown, roughly, and let go later (a guide as in arXiv:1710.08969, along the time of speech).
+    one; some heads are shown, and let go later (as in arXiv:1710.08969, but where speech really is).
     """
 
     def __init__(self, talker: Any) -> None:
@@ -106,19 +107,12 @@ def initialise(talker: Any) -> None:
 
 
 @torch.no_grad()
-def embed_as_they_sound(talker: Any, sounds: Float[Tensor, "codebooks size width"]) -> None:
-    """Start each code's embedding from what it adds to its frame: codes that sound alike are read alike.
-
-    From random embeddings every code must be learnt by itself; a recogniser of these codes then stays at 0.74 letter
-    errors for 600 steps, from these it is at 0.47 after 200 (docs/log.md).
-    """
-    spread = sounds - sounds.mean(dim=1, keepdim=True)
-    turn = torch.randn(sounds.shape[-1], talker.config.hidden_size, generator=torch.Generator().manual_seed(0))
-    rows = spread @ turn
-    rows *= FRAME_RMS / rows.square().mean(dim=(1, 2)).sum().sqrt()
+def embed_as_they_sound(talker: Any, sounds: Sounds) -> None:
+    """Start the embeddings of codes from what the codes sound like."""
     tables = [talker.get_input_embeddings(), *talker.code_predictor.get_input_embeddings()]
-    for table, embeddings in zip(tables, rows, strict=True):
-        table.weight[: len(embeddings)] = embeddings
+    rows = embeddings(sounds, width=talker.config.hidden_size, frame_rms=FRAME_RMS)
+    for table, embedding in zip(tables, rows, strict=True):
+        table.weight[: len(embedding)] = embedding
 
 
 class Trainer:

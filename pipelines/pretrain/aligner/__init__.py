@@ -1,0 +1,1 @@
+"""Which letter is spoken when: a small recogniser of codes, and what it says of every clip."""
