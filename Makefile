@@ -52,7 +52,7 @@ nano: setup ## train `nano` from scratch: hours on two cores (DEVICE=cuda RECORD
 	python -m pipelines.pretrain.codec device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.speaker $(DONOR)
 	python -m pipelines.pretrain.material $(DONOR)
-	python -m pipelines.pretrain.aligner $(DONOR)
+	python -m pipelines.pretrain.aligner device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.talker device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.nano
 

@@ -102,8 +102,8 @@ def _joining(word: str, merges: Sequence[str]) -> list[str]:
     """The merges that are still needed for `word` to be one token."""
     ranks = {merge: rank for rank, merge in enumerate(merges)}
     parts = list(word)
-    while pairs := [f"{a} {b}" for a, b in pairwise(parts) if f"{a} {b}" in ranks]:
-        at = [f"{a} {b}" for a, b in pairwise(parts)].index(min(pairs, key=ranks.__getitem__))
+    while found := [(ranks[f"{a} {b}"], at) for at, (a, b) in enumerate(pairwise(parts)) if f"{a} {b}" in ranks]:
+        _, at = min(found)
         parts[at : at + 2] = ["".join(parts[at : at + 2])]
     starts = list(accumulate(parts))
     return [f"{start} {part}" for start, part in zip(starts, parts[1:], strict=False)]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32, Int16, Int64
+from torch import Tensor
 from tqdm import tqdm
 
 from pipelines.pretrain.codec.checkpoint import export
@@ -85,6 +86,10 @@ class Codes:
         with (folder / INDEX_FILE).open(newline="", encoding="utf-8") as file:
             lines = tuple(Line.parse(row) for row in csv.DictReader(file))
         return cls(folder, lines, np.load(folder / CODES_FILE), np.load(folder / SPEAKERS_FILE))
+
+    def of(self, line: Line) -> Int64[Tensor, "frames codebooks"]:
+        """The codes of one clip."""
+        return torch.from_numpy(self.codes[line.start : line.start + line.frames].astype(np.int64))
 
     def write(self) -> None:
         """Write index, codes and embeddings."""

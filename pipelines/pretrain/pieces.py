@@ -9,7 +9,6 @@ small model finds its place among 60 letters far later than among 20 pieces.
 import json
 import random
 from functools import cache
-from itertools import islice
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -35,10 +34,8 @@ def learn() -> list[str]:
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) + COUNT, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    drawn = iter(lambda: sentences.draw(held_out=False), None)
-    tokenizer.train_from_iterator(islice(drawn, SENTENCES), trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    return [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    tokenizer.train_from_iterator((sentences.draw(held_out=False) for _ in range(SENTENCES)), trainer)
+    return [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 python -m pipelines.pretrain.aligner             # goes on where it stopped
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from pipelines.pretrain.run import go_on
 from pipelines.pretrain.sounds import read_sounds
 from voice.bounds import within
 from voice.stage import stage
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)

@@ -22,8 +22,12 @@ class Heard:
     @classmethod
     def of(cls, shard: Codes, line: Line) -> "Heard":
         """A clip of a shard."""
-        codes = torch.from_numpy(shard.codes[line.start : line.start + line.frames].astype(np.int64))
-        return cls(codes, torch.tensor([1 + byte for byte in line.text.encode().lower()]))
+        return cls(shard.of(line), torch.tensor([1 + byte for byte in line.text.encode().lower()]))
+
+
+def read(symbols: Int64[Tensor, " letters"]) -> str:
+    """Symbols as text; none may be the blank."""
+    return bytes((symbols - 1).tolist()).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipelines.pretrain.aligner.data import Batch, Clips
+from pipelines.pretrain.aligner.data import Batch, Clips, read
 from pipelines.pretrain.aligner.model import RATE, Recogniser, Shape
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
@@ -40,7 +40,7 @@ def letters(scores: Float[Tensor, "B frames3 symbols"], batch: Batch) -> list[st
     """What is most probable at each output, read as text."""
     best, lengths = scores.argmax(dim=-1), RATE * batch.real.sum(dim=1)
     runs = [row[:length].unique_consecutive() for row, length in zip(best, lengths.tolist(), strict=True)]
-    return [bytes((run[run > 0] - 1).tolist()).decode(errors="replace") for run in runs]
+    return [read(run[run > 0]) for run in runs]
 
 
 class Trainer:
@@ -51,7 +51,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(schedule.seed)
         self.shape, self.clips, self.held_out, self.schedule, self.device = shape, clips, held_out, schedule, device
-        self.recogniser = Recogniser(shape, sounds)
+        self.recogniser = Recogniser(shape, sounds).to(device.name)
         self.step, self.seconds = 0, 0.0
         self._optimizer = torch.optim.AdamW(
             self.recogniser.parameters(), betas=(0.9, 0.98), weight_decay=schedule.weight_decay, fused=True
@@ -78,9 +78,9 @@ class Trainer:
         return {"loss": float(loss.detach())}
 
     def hear(self, batch: Batch) -> Float[Tensor, "B frames3 symbols"]:
-        """Log-probabilities of a batch."""
+        """Log-probabilities of a batch, on the CPU: what is made of them is little work."""
         with self.device.autocasting():
-            return self.recogniser(batch.codes, batch.real)
+            return self.recogniser(batch.codes.to(self.device.name), batch.real.to(self.device.name)).cpu()
 
     @torch.no_grad()
     def notes(self) -> Row:
@@ -88,14 +88,11 @@ class Trainer:
         self.recogniser.eval()
         batch = self.held_out
         scores = self.hear(batch)
-        written = [
-            bytes((text - 1).tolist()).decode(errors="replace") for text in batch.symbols.split(batch.counts.tolist())
-        ]
-        errors = float(jiwer.cer(written, letters(scores, batch)))
+        written = [read(text) for text in batch.symbols.split(batch.counts.tolist())]
         return {
             "lr": self.schedule.learning_rate(self.step),
             "held_out": float(loss_of(scores, batch)),
-            "letter_errors": errors,
+            "letter_errors": float(jiwer.cer(written, letters(scores, batch))),
         }
 
     def state(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pipelines.pretrain.aligner.align import Bounds
 from pipelines.pretrain.material import Codes, Line
 from pipelines.train.dataset import Batch, Example, collate
 from voice.bounds import within
+from voice.errors import InputError
 from voice.prompt import Prompt, Vocabulary, assistant_ids, build_prompt
 from voice.tts import Layout
 
@@ -75,10 +76,9 @@ class Source:
         self._by_speaker: dict[str, list[int]] = {}
         for shard, letters in zip(shards, bounds, strict=True):
             for line, embedding, spoken_at in zip(shard.lines, shard.speakers, letters, strict=True):
-                codes = torch.from_numpy(shard.codes[line.start : line.start + line.frames].astype(np.int64))
                 role, text = assistant_ids(tokenizer, line.text)
                 self._by_speaker.setdefault(line.speaker, []).append(len(self.clips))
-                example = Example(line.id, role, text, language, codes)
+                example = Example(line.id, role, text, language, shard.of(line))
                 lengths = [len(piece) for piece in tokenizer.convert_ids_to_tokens(text)]  # a symbol stands for a byte
                 at = spoken_at[np.cumsum([0, *lengths])]
                 self.clips.append(_Clip(example, line, at, torch.from_numpy(embedding)))
@@ -104,7 +104,8 @@ class Source:
 
 def held_out(source: Source, vocabulary: Vocabulary, *, positions: int, candidates: int) -> HeldOut:
     """A batch of a source's clips, one example each."""
-    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, predictor=1.0)
+    # next to nothing for the code predictor: only the talker reads
+    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, predictor=0.01)
     drawn = [
         Draws(s, None, vocabulary, plain, seed=0).draw(0, positions=positions, candidates=candidates).batch
         for s in (source, source.exchanged())
@@ -120,12 +121,18 @@ class Draws:
     ) -> None:
         self._corpus, self._recordings = corpus, recordings
         self._vocabulary, self._mixture, self._seed = vocabulary, mixture, seed
+        self._shortest = min(clip.line.frames for clip in corpus.clips)
 
     def draw(self, number: int, *, positions: int, candidates: int, longest: float = math.inf) -> Taught:
         """Batch `number`: of so many candidates those next to each other in length that fill `positions`.
 
-        None has more than `longest` frames.
+        None has more than `longest` frames. Raises InputError if all clips have.
         """
+        if longest < self._shortest:
+            raise InputError(
+                f"no clip has as few as {longest:g} frames, the shortest {self._shortest}. "
+                "Raise schedule.first_frames in conf/talker.yaml."
+            )
         rng = np.random.default_rng([self._seed, number])
         drawn = sorted((self._draw_clips(rng, longest) for _ in range(candidates)), key=lambda clips: -_length(clips))
         start = int(rng.integers(len(drawn)))

@@ -13,8 +13,8 @@ from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
 from pipelines.pretrain.aligner.train import Schedule, Trainer, letters
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.material import Codes, Line
-from pipelines.pretrain.run import fit, resume, save
 from pipelines.pretrain.sounds import embeddings
+from tests.pipelines.pretrain.resuming import assert_goes_on
 from voice.errors import InputError
 
 SHAPE = Shape(width=32, kernel=3, layers=1, upper_layers=1, dropout=0.1)
@@ -67,14 +67,7 @@ def test_it_hears_letters_and_where_they_are(shard):
 
 def test_a_resumed_training_equals_an_uninterrupted_one(shard, tmp_path):
     whole, first, second = trainer(shard), trainer(shard), trainer(shard)
-    fit(whole, tmp_path / "whole", SCHEDULE)
-    for _ in range(3):
-        first.take_step()
-    save(first, tmp_path / "cut")
-    assert resume(second, tmp_path / "cut", device="cpu")
-    fit(second, tmp_path / "cut", SCHEDULE)
-    for name, tensor in whole.state()["recogniser"].items():
-        assert torch.equal(tensor, second.state()["recogniser"][name]), name
+    assert_goes_on(whole, first, second, SCHEDULE, tmp_path, weights="recogniser")
 
 
 def test_what_is_heard_does_not_depend_on_the_clips_beside_it(shard):

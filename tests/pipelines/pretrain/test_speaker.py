@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pipelines.pretrain.corpus import Clip, Shard
-from pipelines.pretrain.run import fit, resume, save
 from pipelines.pretrain.speaker.data import Voices, disguise, log_mel
 from pipelines.pretrain.speaker.evaluate import equal_error_rate, judge, separation
 from pipelines.pretrain.speaker.train import Schedule, Shape, Trainer, contrast
+from tests.pipelines.pretrain.resuming import assert_goes_on
 from tests.sounds import spoken_by
 from voice.audio import to_pcm16
 
@@ -52,16 +52,9 @@ def test_speakers_come_apart(voices):
 def test_a_resumed_training_equals_an_uninterrupted_one(voices, tmp_path):
     schedule = Schedule(**{**vars(SCHEDULE), "steps": 6})
     whole, first = Trainer(SHAPE, voices, schedule), Trainer(SHAPE, voices, schedule)
-    fit(whole, tmp_path / "whole", schedule)
-    for _ in range(3):
-        first.take_step()
-    save(first, tmp_path / "cut")
     second = Trainer(SHAPE, voices, Schedule(**{**vars(schedule), "seed": 5}))
     second.schedule = schedule
-    assert resume(second, tmp_path / "cut", device="cpu")
-    fit(second, tmp_path / "cut", schedule)
-    for name, tensor in whole.state()["encoder"].items():
-        assert torch.equal(tensor, second.state()["encoder"][name]), name
+    assert_goes_on(whole, first, second, schedule, tmp_path, weights="encoder")
 
 
 def test_crops_are_as_long_as_asked_and_a_function_of_their_number(voices):
