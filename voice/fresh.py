@@ -67,6 +67,7 @@ class TalkerShape:
     text_hidden: int = within(low=1)
     talker: StackShape
     predictor: StackShape
+    rope_theta: float = 1_000_000.0  # of the talker: as published, where heads are 128 wide
 
     @property
     def size(self) -> str:
@@ -146,7 +147,7 @@ def _talker_config(shape: TalkerShape, text_vocabulary: int) -> dict[str, Any]:
     return config | {
         **shape.talker.settings(),
         "vocab_size": shape.codebook_size + SPECIAL_ROWS,
-        "rope_theta": 1_000_000,
+        "rope_theta": shape.rope_theta,
         "rope_scaling": {"interleaved": True, "mrope_section": sections, "rope_type": "default", "type": "default"},
         "num_code_groups": shape.codebooks,
         "text_hidden_size": shape.text_hidden,

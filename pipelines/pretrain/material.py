@@ -24,7 +24,6 @@ from pipelines.pretrain.run import read_state
 from pipelines.pretrain.speaker.checkpoint import load_encoder
 from pipelines.pretrain.speaker.evaluate import embed
 from pipelines.workers import workers
-from voice.audio import FRAME_SAMPLES, Waveform
 from voice.bounds import within
 from voice.codec import Codec
 from voice.errors import InputError
@@ -36,7 +35,6 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_FOLDER = "checkpoint"
 INDEX_FILE, CODES_FILE, SPEAKERS_FILE = "index.csv", "codes.npy", "speakers.npy"
-SILENCE_DBFS = -50.0  # RMS of a frame; clips speak at -25
 
 
 @dataclass(kw_only=True)
@@ -60,15 +58,12 @@ class Line:
     speaker: str
     start: int  # frames into the shard
     frames: int
-    first: int  # frame in which speech begins, and the one after which it has ended
-    last: int
     text: str
 
     @classmethod
     def parse(cls, row: dict[str, str]) -> "Line":
         """Read a row of index.csv."""
-        start, frames, first, last = (int(row[name]) for name in ("start", "frames", "first", "last"))
-        return cls(row["id"], row["speaker"], start, frames, first, last, row["text"])
+        return cls(row["id"], row["speaker"], int(row["start"]), int(row["frames"]), row["text"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +106,6 @@ def read_codes(folder: Path, sides: Sequence[str]) -> list[Codes]:
     return found
 
 
-def speech_span(waveform: Waveform) -> tuple[int, int]:
-    """The frame in which speech begins and the one after which it has ended; all frames of a silent clip."""
-    frames = -(-len(waveform) // FRAME_SAMPLES)
-    padded = np.pad(waveform, (0, frames * FRAME_SAMPLES - len(waveform))).reshape(frames, FRAME_SAMPLES)
-    loud = np.flatnonzero(np.sqrt(np.square(padded).mean(axis=1)) > 10 ** (SILENCE_DBFS / 20))
-    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, frames)
-
-
 def encode_shard(source: Path, *, checkpoint: Path, speaker: Path, out: Path) -> int:
     """Encode one shard, unless that has been done. Returns its frames."""
     folder = out / source.name
@@ -131,8 +118,8 @@ def encode_shard(source: Path, *, checkpoint: Path, speaker: Path, out: Path) ->
     codes = codec.encode(waveforms)
     starts = np.cumsum([0, *(len(c) for c in codes)])
     lines = [
-        Line(clip.id, clip.speaker, int(start), len(c), *speech_span(waveform), text=clip.text)
-        for clip, start, c, waveform in zip(shard.clips, starts, codes, waveforms, strict=False)
+        Line(clip.id, clip.speaker, int(start), len(c), clip.text)
+        for clip, start, c in zip(shard.clips, starts, codes, strict=False)
     ]
     Codes(folder, tuple(lines), np.concatenate(codes), embed(encoder, waveforms)).write()
     return int(starts[-1])

@@ -1,8 +1,6 @@
 """Where each letter of a clip's text begins and ends."""
 
-from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +8,19 @@ import torchaudio.functional as TA
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pipelines.pretrain.aligner.bounds import Bounds
 from pipelines.pretrain.aligner.model import RATE
-from pipelines.pretrain.material import Codes
-from voice.errors import InputError
-from voice.publish import publish
+from voice.audio import FRAME_SAMPLES, Waveform
 
-Bounds = Float[np.ndarray, " letters_and_one"]  # frames
+SILENCE_DBFS = -50.0  # RMS of a frame; clips speak at -25
+
+
+def speech_span(waveform: Waveform) -> tuple[int, int]:
+    """The frame in which speech begins and the one after which it has ended; all frames of a silent clip."""
+    frames = -(-len(waveform) // FRAME_SAMPLES)
+    padded = np.pad(waveform, (0, frames * FRAME_SAMPLES - len(waveform))).reshape(frames, FRAME_SAMPLES)
+    loud = np.flatnonzero(np.sqrt(np.square(padded).mean(axis=1)) > 10 ** (SILENCE_DBFS / 20))
+    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, frames)
 
 
 def even_bounds(first: float, last: float, letters: int) -> Bounds:
@@ -32,19 +37,3 @@ def bounds_of(scores: Float[Tensor, "frames3 symbols"], symbols: Int64[Tensor, "
     spans = TA.merge_tokens(path[0], certain[0])
     inner = [(before.end + after.start) / 2 for before, after in pairwise(spans)]
     return np.array([spans[0].start, *inner, spans[-1].end], np.float32) / RATE
-
-
-def write_bounds(folder: Path, shard: str, bounds: Sequence[Bounds]) -> None:
-    """Keep the bounds of a shard's clips, one after another."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with publish(folder / f"{shard}.npy") as draft, draft.open("wb") as file:
-        np.save(file, np.concatenate(bounds))
-
-
-def read_bounds(folder: Path, shard: Codes) -> list[Bounds]:
-    """What `write_bounds` kept. Raises InputError where nothing is kept."""
-    path = folder / f"{shard.folder.name}.npy"
-    if not path.is_file():
-        raise InputError(f"{path} is missing. Run `python -m pipelines.pretrain.aligner` first.")
-    letters = [len(line.text.encode()) + 1 for line in shard.lines]
-    return np.split(np.load(path), np.cumsum(letters)[:-1])

@@ -1,28 +1,36 @@
-"""Clips as codes and letters. A batch is a function of the seed and its number."""
+"""Clips as sound and letters. A batch is a function of the seed and its number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pipelines.pretrain.material import Codes, Line
+from pipelines.pretrain.aligner.model import RATE
+from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
+from voice.audio import FRAME_SAMPLES, Waveform
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A clip's codes, and its text as symbols: bytes after the blank, capital letters as small ones."""
+    """A clip's sound up to a whole frame, and its text: bytes after the blank, capital letters as small ones."""
 
-    codes: Int64[Tensor, "frames codebooks"]
+    audio: Float[Tensor, " samples"]
     symbols: Int64[Tensor, " letters"]
 
     @classmethod
-    def of(cls, shard: Codes, line: Line) -> "Heard":
-        """A clip of a shard."""
-        return cls(shard.of(line), torch.tensor([1 + byte for byte in line.text.encode().lower()]))
+    def of(cls, waveform: Waveform, text: str) -> "Heard":
+        """Somebody says something."""
+        padded = np.pad(waveform, (0, -len(waveform) % FRAME_SAMPLES))
+        return cls(torch.from_numpy(padded), torch.tensor([1 + byte for byte in text.encode().lower()]))
+
+    @property
+    def outputs(self) -> int:
+        """How many the recogniser gives."""
+        return RATE * len(self.audio) // FRAME_SAMPLES
 
 
 def read(symbols: Int64[Tensor, " letters"]) -> str:
@@ -34,28 +42,27 @@ def read(symbols: Int64[Tensor, " letters"]) -> str:
 class Batch:
     """B clips, padded."""
 
-    codes: Int64[Tensor, "B frames codebooks"]
-    real: Bool[Tensor, "B frames"]
+    audio: Float[Tensor, "B samples"]
+    real: Bool[Tensor, "B outputs"]
     symbols: Int64[Tensor, " all_letters"]
     counts: Int64[Tensor, " B"]  # letters of each clip
 
     @classmethod
     def of(cls, clips: Sequence[Heard]) -> "Batch":
         """Put clips side by side."""
-        codes = pad_sequence([clip.codes for clip in clips], batch_first=True)
-        lengths = torch.tensor([len(clip.codes) for clip in clips])
-        real = torch.arange(codes.shape[1]) < lengths[:, None]
+        audio = pad_sequence([clip.audio for clip in clips], batch_first=True)
+        outputs = torch.tensor([clip.outputs for clip in clips])
+        real = torch.arange(int(outputs.max())) < outputs[:, None]
         counts = torch.tensor([len(clip.symbols) for clip in clips])
-        return cls(codes, real, torch.cat([clip.symbols for clip in clips]), counts)
+        return cls(audio, real, torch.cat([clip.symbols for clip in clips]), counts)
 
 
 class Clips:
     """All clips of some shards, in the order of their lengths."""
 
-    def __init__(self, shards: Sequence[Codes], *, seed: int) -> None:
-        self._clips = sorted(
-            (Heard.of(shard, line) for shard in shards for line in shard.lines), key=lambda clip: len(clip.codes)
-        )
+    def __init__(self, shards: Sequence[Shard], *, seed: int) -> None:
+        every = [(shard, clip) for shard in shards for clip in shard.clips]
+        self._clips: list[tuple[Shard, Clip]] = sorted(every, key=lambda found: found[1].samples)
         self._seed = seed
 
     def __len__(self) -> int:
@@ -64,5 +71,6 @@ class Clips:
     def draw(self, number: int, *, frames: int) -> Batch:
         """Batch `number`: neighbours in length that have about so many frames together."""
         first = int(np.random.default_rng([self._seed, number]).integers(len(self)))
-        count = max(1, frames // len(self._clips[first].codes))
-        return Batch.of(self._clips[first : first + count])
+        count = max(1, frames * FRAME_SAMPLES // self._clips[first][1].samples)
+        chosen = self._clips[first : first + count]
+        return Batch.of([Heard.of(clip_waveform(shard, clip), clip.text) for shard, clip in chosen])

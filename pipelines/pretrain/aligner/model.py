@@ -1,13 +1,13 @@
-"""A recogniser of codes: convolutions that see both ways, three outputs a frame, made for a CTC loss."""
+"""A recogniser of letters: convolutions that see both ways, three outputs a frame, made for a CTC loss."""
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from pipelines.pretrain.sounds import Sounds, embeddings
+from pipelines.pretrain.codec.loss import Envelope
+from voice.audio import FRAME_SAMPLES
 from voice.bounds import within
 
 RATE = 3  # outputs a frame: letters come at up to 23 a second, frames at 12.5
@@ -20,8 +20,7 @@ class Shape:  # conf/aligner.yaml
 
     width: int = within(low=1)
     kernel: int = within(low=1)
-    layers: int = within(low=0)  # at the frame rate
-    upper_layers: int = within(low=0)  # at three times that
+    layers: int = within(low=0)
     dropout: float = within(low=0, high=1)
 
 
@@ -38,29 +37,24 @@ class _Block(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """Codes to letters."""
+    """Spectra to letters."""
 
-    def __init__(self, shape: Shape, sounds: Sounds) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        rows = embeddings(sounds, width=shape.width, frame_rms=1.0)
-        self.tables = nn.ModuleList(nn.Embedding.from_pretrained(table.clone(), freeze=False) for table in rows)
-        self.lower = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
-        self.up = nn.Linear(shape.width, RATE * shape.width)
-        self.upper = nn.ModuleList(_Block(shape) for _ in range(shape.upper_layers))
+        self.envelope = Envelope(FRAME_SAMPLES // RATE)
+        self.listen = nn.Linear(self.envelope.bands, shape.width)
+        self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, SYMBOLS)
         self.dropout = shape.dropout
 
     def forward(
-        self, codes: Int64[Tensor, "B frames codebooks"], real: Bool[Tensor, "B frames"]
-    ) -> Float[Tensor, "B frames3 symbols"]:
-        """Log-probabilities of each byte, and of the blank at 0; `real` frames are not padding."""
+        self, audio: Float[Tensor, "B samples"], real: Bool[Tensor, "B outputs"]
+    ) -> Float[Tensor, "B outputs symbols"]:
+        """Log-probabilities of each byte, and of the blank at 0, of whole frames; `real` ones are not padding."""
         mask = real[..., None]
-        x = torch.stack([table(codes[..., i]) for i, table in enumerate(self.tables)]).sum(dim=0)
+        x = self.listen((self.envelope.measure(audio) + 5.0) / 2.0)  # about zero, about as far from it as one
         x = F.dropout(x, self.dropout, self.training)
-        for block in self.lower:
+        for block in self.blocks:
             x = block(x, mask)
-        x = self.up(x).view(len(x), -1, x.shape[-1])
-        for block in self.upper:
-            x = block(x, mask.repeat_interleave(RATE, dim=1))
         return self.head(self.norm(x)).float().log_softmax(dim=-1)

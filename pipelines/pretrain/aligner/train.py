@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipelines.pretrain.aligner.data import Batch, Clips, read
-from pipelines.pretrain.aligner.model import RATE, Recogniser, Shape
+from pipelines.pretrain.aligner.model import Recogniser, Shape
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
-from pipelines.pretrain.sounds import Sounds
 from voice.bounds import within
 
 
@@ -27,18 +26,18 @@ class Schedule(Pace, Log):  # conf/aligner.yaml
     seed: int
 
 
-def loss_of(scores: Float[Tensor, "B frames3 symbols"], batch: Batch) -> Float[Tensor, ""]:
+def loss_of(scores: Float[Tensor, "B outputs symbols"], batch: Batch) -> Float[Tensor, ""]:
     """Nats a letter; a clip that has more letters than outputs counts nothing."""
-    lengths = RATE * batch.real.sum(dim=1)
+    lengths = batch.real.sum(dim=1)
     summed = F.ctc_loss(
         scores.transpose(0, 1), batch.symbols, lengths, batch.counts, reduction="sum", zero_infinity=True
     )
     return summed / batch.counts.sum()
 
 
-def letters(scores: Float[Tensor, "B frames3 symbols"], batch: Batch) -> list[str]:
+def letters(scores: Float[Tensor, "B outputs symbols"], batch: Batch) -> list[str]:
     """What is most probable at each output, read as text."""
-    best, lengths = scores.argmax(dim=-1), RATE * batch.real.sum(dim=1)
+    best, lengths = scores.argmax(dim=-1), batch.real.sum(dim=1)
     runs = [row[:length].unique_consecutive() for row, length in zip(best, lengths.tolist(), strict=True)]
     return [read(run[run > 0]) for run in runs]
 
@@ -46,12 +45,10 @@ def letters(scores: Float[Tensor, "B frames3 symbols"], batch: Batch) -> list[st
 class Trainer:
     """A recogniser in training."""
 
-    def __init__(
-        self, shape: Shape, sounds: Sounds, clips: Clips, held_out: Batch, schedule: Schedule, device: Device
-    ) -> None:
+    def __init__(self, shape: Shape, clips: Clips, held_out: Batch, schedule: Schedule, device: Device) -> None:
         torch.manual_seed(schedule.seed)
         self.shape, self.clips, self.held_out, self.schedule, self.device = shape, clips, held_out, schedule, device
-        self.recogniser = Recogniser(shape, sounds).to(device.name)
+        self.recogniser = Recogniser(shape).to(device.name)
         self.step, self.seconds = 0, 0.0
         self._optimizer = torch.optim.AdamW(
             self.recogniser.parameters(), betas=(0.9, 0.98), weight_decay=schedule.weight_decay, fused=True
@@ -77,10 +74,10 @@ class Trainer:
         self.step += 1
         return {"loss": float(loss.detach())}
 
-    def hear(self, batch: Batch) -> Float[Tensor, "B frames3 symbols"]:
+    def hear(self, batch: Batch) -> Float[Tensor, "B outputs symbols"]:
         """Log-probabilities of a batch, on the CPU: what is made of them is little work."""
         with self.device.autocasting():
-            return self.recogniser(batch.codes.to(self.device.name), batch.real.to(self.device.name)).cpu()
+            return self.recogniser(batch.audio.to(self.device.name), batch.real.to(self.device.name)).cpu()
 
     @torch.no_grad()
     def notes(self) -> Row:

@@ -28,6 +28,7 @@ class Codec:  # conf/codec.yaml
     """Settings of the stage."""
 
     corpus: str
+    bounds: str
     recordings: str | None
     recordings_share: float = within(low=0, high=1)
     out: str
@@ -55,6 +56,7 @@ def main(config: Codec) -> None:
     log.info("numbers stored: %s", parameters_by_part(codec.stock))
     crops = open_crops(
         Path(config.corpus),
+        Path(config.bounds),
         recordings=config.recordings,
         recordings_share=config.recordings_share,
         seed=config.schedule.seed,

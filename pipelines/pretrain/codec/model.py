@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pipelines.pretrain.codec import layers
+from pipelines.pretrain.codec.data import LETTERS, SYMBOLS
 from pipelines.pretrain.codec.loss import Envelope
 from pipelines.pretrain.codec.quantize import Codebooks, Vectors
 from voice.audio import FRAME_SAMPLES
@@ -16,6 +17,8 @@ from voice.bounds import within
 from voice.errors import InputError
 from voice.fresh import write_config, write_feature_extractor
 from voice.upstream import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
+
+READER = 256  # width of what tells letters from the first codebook
 
 
 @dataclass(kw_only=True)
@@ -129,12 +132,18 @@ class Output(NamedTuple):
 
     audio: layers.Audio | None  # if asked for
     envelope: Float[Tensor, "batch time bands"]  # what the features before the waveform tell of it (loss.Envelope)
+    letters: Float[Tensor, "batch frames LETTERS SYMBOLS"]  # logits: what the first codebook alone tells
     commitment: Tensor
     codes: Int[Tensor, "vectors codebooks"] | None
 
 
 class TrainableCodec(nn.Module):
-    """A stock model whose codes are chosen by codebooks that learn. Until `start_quantising` it is an autoencoder."""
+    """A stock model whose codes are chosen by codebooks that learn. Until `start_quantising` it is an autoencoder.
+
+    What the first codebook holds is learnt from letters alone (as from a recogniser in arXiv:2410.00037): the talker
+    predicts it from a text. How the voice sounds is for the others; each may be the last that the decoder is given, so
+    that those which the code predictor makes first matter most.
+    """
 
     def __init__(self, shape: Shape, *, decay: float, revive_below: float) -> None:
         super().__init__()
@@ -147,6 +156,7 @@ class TrainableCodec(nn.Module):
         self.envelope = Envelope(self.hop)
         self.teller = nn.Linear(shape.decoder_latent, self.envelope.bands)
         nn.init.constant_(self.teller.bias, -5.0)  # the mean of log-mels of speech
+        self.reader = nn.Sequential(nn.Linear(dim, READER), nn.GELU(), nn.Linear(READER, LETTERS * SYMBOLS))
         self.quantising: Tensor
         self.register_buffer("quantising", torch.tensor(False))
 
@@ -161,25 +171,38 @@ class TrainableCodec(nn.Module):
         """What is to be quantised, before the projections: 12.5 vectors a second."""
         return layers.contextualise(layers.analyse(audio, self.stock.encoder), self.stock.encoder)
 
-    def forward(self, audio: layers.Audio, *, quantise: bool, sound: bool = True) -> Output:
-        """Encode, quantise (if so far) and decode crops of whole frames; up to the waveform if `sound`."""
+    def forward(
+        self, audio: layers.Audio, *, quantise: bool, sound: bool = True, kept: Int[Tensor, " batch"] | None = None
+    ) -> Output:
+        """Encode, quantise (if so far) and decode crops of whole frames; up to the waveform if `sound`.
+
+        Of each crop's codebooks after the first the decoder is given `kept`; by default all.
+        """
         latents = self.latents(audio)
         batch, time, _ = latents.shape
         parts, commitment, codes = [], latents.new_zeros((), dtype=torch.float32), []
+        letters = latents.new_zeros(0)
         for encoder, decoder, books in self._halves():
             vectors = layers.convolve(latents, encoder.input_proj)
             if quantise:
+                levels = None if kept is None or books is self.first else kept.repeat_interleave(time)
                 with torch.autocast(latents.device.type, enabled=False):
                     # once there is sound, codes are final (train.Schedule)
-                    quantised = books(vectors.float().reshape(batch * time, -1), learn=self.training and not sound)
+                    quantised = books(
+                        vectors.float().reshape(batch * time, -1), learn=self.training and not sound, levels=levels
+                    )
                 vectors = quantised.vectors.reshape(batch, time, -1)
                 commitment = commitment + quantised.commitment
                 codes.append(quantised.codes)
+            if books is self.first:
+                letters = self.reader(vectors).view(batch, time, LETTERS, SYMBOLS)
+                vectors = vectors.detach()
             parts.append(layers.convolve(vectors, decoder.output_proj))
         hidden = layers.foresee(parts[0] + parts[1], self.stock.decoder)
         features = layers.refine(hidden, self.stock.decoder)
         rendered = layers.render(features, self.stock.decoder) if sound else None
-        return Output(rendered, self.teller(features), commitment, torch.cat(codes, dim=1) if codes else None)
+        told = self.teller(features)
+        return Output(rendered, told, letters, commitment, torch.cat(codes, dim=1) if codes else None)
 
     @torch.no_grad()
     def start_quantising(self, latents: Vectors, *, iterations: int) -> None:

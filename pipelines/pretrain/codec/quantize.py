@@ -37,8 +37,11 @@ class Codebooks(nn.Module):
         """The code vectors."""
         return self.sums / self.usage.clamp(min=1e-5).unsqueeze(-1)
 
-    def forward(self, x: Vectors, *, learn: bool) -> Quantised:
-        """Quantise, level after level; with `learn` the codebooks follow."""
+    def forward(self, x: Vectors, *, learn: bool, levels: Int[Tensor, " count"] | None = None) -> Quantised:
+        """Quantise, level after level; with `learn` the codebooks follow.
+
+        The sum is of the first `levels` of each vector (quantiser dropout, arXiv:2107.03312), by default of all.
+        """
         residual, total, codes, commitment = x, torch.zeros_like(x), [], x.new_zeros(())
         for level, book in enumerate(self.vectors):
             with torch.no_grad():
@@ -47,7 +50,8 @@ class Codebooks(nn.Module):
                 if learn:
                     self._follow(level, residual.detach(), chosen)
             commitment = commitment + (residual - vectors).square().mean()
-            residual, total = residual - vectors, total + vectors
+            residual = residual - vectors
+            total = total + (vectors if levels is None else vectors * (level < levels)[:, None])
             codes.append(chosen)
         return Quantised(x + (total - x).detach(), torch.stack(codes, dim=1), commitment / len(codes))
 

@@ -5,11 +5,13 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from pipelines.pretrain import average
-from pipelines.pretrain.codec.data import Crops
+from pipelines.pretrain.codec.data import Crops, Drawn
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
 from pipelines.pretrain.device import Device
@@ -53,6 +55,8 @@ class Schedule(Log):  # conf/codec.yaml
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
     envelope: float = within(low=0)
+    letters: float = within(low=0)
+    dropout: float = within(low=0, high=1)  # of codebooks: how often some are left out
     convergence: float = within(low=0)
     seed: int
 
@@ -79,7 +83,8 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.steps = schedule.features.steps + schedule.sound.steps
         self._spectra = Spectra().to(device.name)
-        self._parameters = [p for p in [*codec.stock.parameters(), *codec.teller.parameters()] if p.requires_grad]
+        learning = [codec.stock, codec.teller, codec.reader]
+        self._parameters = [p for module in learning for p in module.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
@@ -107,13 +112,15 @@ class Trainer:
         self.codec.stock.encoder.requires_grad_(not sound)
         crops = self.schedule.sound.crops if sound else self.schedule.features.crops
         crop = crops[self.step % len(crops)]
-        audio = self._draw(self.step, crop)
+        drawn = self._draw(self.step, crop)
+        audio = drawn.audio
         self.codec.train()
         with self.device.autocasting():
-            out = self.codec(audio, quantise=bool(self.codec.quantising), sound=sound)
+            out = self.codec(audio, quantise=bool(self.codec.quantising), sound=sound, kept=self._kept(len(audio)))
         weight = self.schedule
         envelope = self.codec.envelope(out.envelope, audio)
-        loss = weight.envelope * envelope + weight.commitment * out.commitment
+        letters = cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten())
+        loss = weight.envelope * envelope + weight.letters * letters + weight.commitment * out.commitment
         mel = convergence = torch.zeros(())
         if out.audio is not None:
             mel, convergence = self._spectra(out.audio.float(), audio)
@@ -125,16 +132,24 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
-        names = ("loss", "envelope", "mel", "convergence", "commitment", "gradient_norm")
-        parts = (loss, envelope, mel, convergence, out.commitment, norm)
+        names = ("loss", "envelope", "letters", "mel", "convergence", "commitment", "gradient_norm")
+        parts = (loss, envelope, letters, mel, convergence, out.commitment, norm)
         values = torch.stack([part.detach().float().to(loss.device) for part in parts]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
         return dict(zip(names, values, strict=True))
 
-    def _draw(self, number: int, crop: Crop) -> Tensor:
-        batch = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
-        return batch.to(self.device.name)
+    def _draw(self, number: int, crop: Crop) -> Drawn:
+        drawn = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
+        return Drawn(*(tensor.to(self.device.name) for tensor in drawn))
+
+    def _kept(self, count: int) -> Tensor:
+        # all codebooks, or as many as a die says
+        rng, books = np.random.default_rng([self.schedule.seed, self.step]), self.codec.shape.codebooks - 1
+        some = rng.random(count) < self.schedule.dropout
+        return torch.from_numpy(np.where(some, rng.integers(1, books, count, endpoint=True), books)).to(
+            self.device.name
+        )
 
     @torch.no_grad()
     def _start_quantising(self) -> None:
@@ -142,7 +157,7 @@ class Trainer:
         vectors, seconds, number = [], 0.0, 0
         crop = self.schedule.features.crops[0]
         while seconds < self.schedule.kmeans_seconds:
-            audio = self._draw(-1 - number & 0x7FFFFFFF, crop)  # batches that training will not see
+            audio = self._draw(-1 - number & 0x7FFFFFFF, crop).audio  # batches that training will not see
             with self.device.autocasting():
                 vectors.append(self.codec.latents(audio).float().flatten(0, 1))
             seconds, number = seconds + audio.numel() / 24_000, number + 1

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from pipelines.pretrain.aligner.align import read_bounds
+from pipelines.pretrain.aligner.bounds import read_bounds
 from pipelines.pretrain.device import Device, keep_memory
 from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.nano import fresh
@@ -66,7 +66,9 @@ def main(config: Talker) -> None:
 
     def source(side: str) -> Source:
         shards = read_codes(material, [side])
-        bounds = [read_bounds(Path(config.bounds), shard) for shard in shards]
+        bounds = [
+            read_bounds(Path(config.bounds), shard.folder.name, [line.text for line in shard.lines]) for shard in shards
+        ]
         return Source(shards, bounds, tokenizer, language=config.language)
 
     recordings = source(f"{config.recordings}_train") if config.recordings else None

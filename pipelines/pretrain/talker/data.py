@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pipelines.pretrain.aligner.align import Bounds
+from pipelines.pretrain.aligner.bounds import Bounds
 from pipelines.pretrain.material import Codes, Line
 from pipelines.train.dataset import Batch, Example, collate
 from voice.bounds import within
@@ -137,7 +137,9 @@ class Draws:
         drawn = sorted((self._draw_clips(rng, longest) for _ in range(candidates)), key=lambda clips: -_length(clips))
         start = int(rng.integers(len(drawn)))
         count = max(1, positions // _length(drawn[start]))
-        return self._teach(drawn[start : start + count], rng)
+        start = max(0, min(start, len(drawn) - count))  # at the short end there may not be as many: longer ones, too
+        fit = max(1, positions // _length(drawn[start]))
+        return self._teach(drawn[start : start + fit], rng)
 
     def _draw_clips(self, rng: np.random.Generator, longest: float) -> list[tuple[_Clip, Source]]:
         drawn = self._draw_some(rng)

@@ -25,6 +25,7 @@ class Schedule(Pace, Log):  # conf/talker.yaml
     average_decay: float = within(low=0, high=1)
     positions: int = within(low=1)  # of a step, padding included
     candidates: int = within(low=1)  # of which those of about the same length become a batch
+    predictor: float = within(low=0)
     guidance: float = within(low=0)
     guided_steps: int = within(low=1)
     first_frames: int = within(low=1)  # of the longest example at first,
@@ -150,14 +151,15 @@ class Trainer:
         self.guided.train()
         with self.device.autocasting():
             losses, place = self.guided(taught)
-        (losses.total + self.guidance() * place).backward()
+        total = losses.talker + schedule.predictor * losses.predictor
+        (total + self.guidance() * place).backward()
         norm = nn.utils.clip_grad_norm_(self.guided.parameters(), schedule.clip_norm)
         if norm.isfinite():
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         average.follow(self.average, self.talker, step=self.step, decay=schedule.average_decay)
         self.step += 1
-        values = {"loss": losses.total, "talker": losses.talker, "predictor": losses.predictor, "place": place}
+        values = {"loss": total, "talker": losses.talker, "predictor": losses.predictor, "place": place}
         row = {name: float(value.detach()) for name, value in values.items()}
         return {**row, "gradient_norm": float(norm), "frames": float(losses.targets)}
 

@@ -7,61 +7,74 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.pretrain.aligner.align import bounds_of, even_bounds, read_bounds, write_bounds
+from pipelines.pretrain.aligner.align import bounds_of, even_bounds, speech_span
+from pipelines.pretrain.aligner.bounds import read_bounds, write_bounds
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
 from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
 from pipelines.pretrain.aligner.train import Schedule, Trainer, letters
+from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.device import Device
-from pipelines.pretrain.material import Codes, Line
-from pipelines.pretrain.sounds import embeddings
 from tests.pipelines.pretrain.resuming import assert_goes_on
+from tests.sounds import silence, spoken_by
+from voice.audio import FRAME_SAMPLES, SAMPLE_RATE, to_pcm16
 from voice.errors import InputError
 
-SHAPE = Shape(width=32, kernel=3, layers=1, upper_layers=1, dropout=0.1)
+SHAPE = Shape(width=32, kernel=3, layers=2, dropout=0.1)
 SCHEDULE = Schedule(
     steps=8, lr=1e-2, final_lr_share=0.1, warmup_steps=2, decay_steps=2, frames=60, weight_decay=0.0, clip_norm=1.0,
     save_minutes=60.0, log_every=4, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
-CODEBOOKS, SIZE, FRAMES_A_LETTER = 2, 8, 2
+FRAMES_A_LETTER = 2
 ALPHABET = "abcdefgh"
 
 
+def tone(letter: int, frames: int) -> np.ndarray:
+    """How a letter sounds here."""
+    time = np.arange(frames * FRAME_SAMPLES) / SAMPLE_RATE
+    return (0.2 * np.sin(2 * np.pi * 300 * (letter + 1) * time)).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
-def shard(tmp_path_factory: pytest.TempPathFactory) -> Codes:
-    """Texts of eight letters, each of which is two frames of its own code between two frames of silence."""
-    rng, lines, codes, start = np.random.default_rng(0), [], [], 0
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    """Texts of three to five letters, each of which is two frames of its own tone between two frames of silence."""
+    rng, clips, parts, start = np.random.default_rng(0), [], [], 0
+    quiet = np.zeros(FRAMES_A_LETTER * FRAME_SAMPLES, np.float32)
     for number in range(40):
-        word = rng.permutation(len(ALPHABET) - 1)[: 3 + number % 3] + 1
-        one = np.repeat([0, *word, 0], FRAMES_A_LETTER)
+        word = rng.permutation(len(ALPHABET))[: 3 + number % 3]
+        part = to_pcm16(np.concatenate([quiet, *(tone(letter, FRAMES_A_LETTER) for letter in word), quiet]))
         text = "".join(ALPHABET[letter] for letter in word).upper()
-        lines.append(Line(f"{number}", "s", start, len(one), 2, len(one) - 2, text))
-        codes.append(np.stack([one, rng.integers(SIZE, size=len(one))], axis=1))
-        start += len(one)
-    folder = tmp_path_factory.mktemp("material") / "train-0000"
-    return Codes(folder, tuple(lines), np.concatenate(codes).astype(np.int16), np.zeros((40, 4), np.float32))
+        clips.append(Clip(f"{number}", "s", start, len(part), text))
+        parts.append(part)
+        start += len(part)
+    shard = Shard(tmp_path_factory.mktemp("corpus") / "train-0000", tuple(clips))
+    shard.write(np.concatenate(parts))
+    return shard
 
 
-def trainer(shard: Codes, schedule: Schedule = SCHEDULE) -> Trainer:
-    sounds = torch.randn(CODEBOOKS, SIZE, 6, generator=torch.Generator().manual_seed(0))
-    held_out = Batch.of([Heard.of(shard, line) for line in shard.lines[:5]])
-    return Trainer(SHAPE, sounds, Clips([shard], seed=0), held_out, schedule, CPU)
+def hear(shard: Shard, number: int) -> Heard:
+    """One clip of it."""
+    return Heard.of(clip_waveform(shard, shard.clips[number]), shard.clips[number].text)
+
+
+def trainer(shard: Shard, schedule: Schedule = SCHEDULE) -> Trainer:
+    held_out = Batch.of([hear(shard, number) for number in range(5)])
+    return Trainer(SHAPE, Clips([shard], seed=0), held_out, schedule, CPU)
 
 
 def test_it_hears_letters_and_where_they_are(shard):
-    training = trainer(shard, replace(SCHEDULE, steps=400, decay_steps=100))
+    training = trainer(shard, replace(SCHEDULE, steps=450, decay_steps=250))
     before = training.notes()
-    for _ in range(400):
+    for _ in range(450):
         training.take_step()
     after = training.notes()
     assert after["letter_errors"] < 0.1 < before["letter_errors"]
-    line = shard.lines[0]
-    heard = Heard.of(shard, line)
+    heard = hear(shard, 0)
     with torch.inference_mode():
         bounds = bounds_of(training.hear(Batch.of([heard]))[0], heard.symbols)
     assert bounds is not None
     middles = (bounds[1:] + bounds[:-1]) / 2
-    expected = 2 + FRAMES_A_LETTER * (np.arange(len(line.text)) + 0.5)
+    expected = 2 + FRAMES_A_LETTER * (np.arange(len(heard.symbols)) + 0.5)
     assert np.abs(middles - expected).max() < 1.5  # frames
 
 
@@ -71,13 +84,13 @@ def test_a_resumed_training_equals_an_uninterrupted_one(shard, tmp_path):
 
 
 def test_what_is_heard_does_not_depend_on_the_clips_beside_it(shard):
-    recogniser = Recogniser(SHAPE, torch.randn(CODEBOOKS, SIZE, 6)).eval()
-    short, long = (Heard.of(shard, line) for line in (shard.lines[0], shard.lines[2]))
-    assert len(short.codes) < len(long.codes)
+    recogniser = Recogniser(SHAPE).eval()
+    short, long = hear(shard, 0), hear(shard, 2)
+    assert short.outputs < long.outputs
     alone, beside = Batch.of([short]), Batch.of([short, long])
     with torch.inference_mode():
-        one = recogniser(alone.codes, alone.real)[0]
-        other = recogniser(beside.codes, beside.real)[0, : len(one)]
+        one = recogniser(alone.audio, alone.real)[0]
+        other = recogniser(beside.audio, beside.real)[0, : len(one)]
     assert torch.allclose(one, other, atol=1e-5)
 
 
@@ -98,27 +111,25 @@ def test_more_letters_than_outputs_have_no_bounds(symbols):
 
 
 def test_letters_are_read_without_blanks_and_repeats():
-    batch = Batch(torch.zeros(1, 2, 2), torch.ones(1, 2, dtype=torch.bool), torch.tensor([98]), torch.tensor([1]))
+    batch = Batch(torch.zeros(1, 3840), torch.ones(1, 6, dtype=torch.bool), torch.tensor([98]), torch.tensor([1]))
     assert letters(scores([98, 98, 0, 98, 99, 0])[None], batch) == ["aab"]
 
 
+def test_speech_lies_between_silences():
+    speech = spoken_by((700.0, 1_200.0), seed=0, seconds=0.8)
+    waveform = np.concatenate([silence(0.4), speech, silence(0.4)])
+    assert speech_span(waveform) == (5, 15)
+    assert speech_span(silence(0.4)) == (0, 5)
+
+
 def test_bounds_are_kept_by_clip(shard, tmp_path):
-    bounds = [even_bounds(line.first, line.last, len(line.text)) for line in shard.lines]
-    write_bounds(tmp_path, shard.folder.name, bounds)
-    for kept, written in zip(read_bounds(tmp_path, shard), bounds, strict=True):
+    texts = [clip.text for clip in shard.clips]
+    bounds = [even_bounds(2, 9, len(text)) for text in texts]
+    write_bounds(tmp_path, "train-0000", bounds)
+    for kept, written in zip(read_bounds(tmp_path, "train-0000", texts), bounds, strict=True):
         assert kept.tolist() == written.tolist()
 
 
-def test_bounds_that_are_missing_are_one_clear_line(shard, tmp_path: Path):
+def test_bounds_that_are_missing_are_one_clear_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"train-0000\.npy is missing\. Run `python -m pipelines\.pretrain\.aligner`"):
-        read_bounds(tmp_path, shard)
-
-
-def test_codes_that_sound_alike_are_embedded_alike():
-    loud = torch.tensor([3.0, 1.0, 0.1])[:, None, None]
-    sounds = torch.randn(3, 16, 5, generator=torch.Generator().manual_seed(1)) * loud
-    rows = embeddings(sounds, width=64, frame_rms=0.3)
-    assert float(rows.square().mean(dim=(1, 2)).sum().sqrt()) == pytest.approx(0.3)
-    spread = sounds - sounds.mean(dim=1, keepdim=True)
-    apart, heard = (torch.cdist(table, table).flatten() for table in (rows.flatten(0, 1), spread.flatten(0, 1)))
-    assert float(torch.corrcoef(torch.stack([apart, heard]))[0, 1]) > 0.95
+        read_bounds(tmp_path, "train-0000", [])

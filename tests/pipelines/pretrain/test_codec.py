@@ -9,7 +9,7 @@ import torch
 
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.checkpoint import export
-from pipelines.pretrain.codec.data import Crops
+from pipelines.pretrain.codec.data import LETTERS, SYMBOLS, Crops, Letters
 from pipelines.pretrain.codec.loss import Envelope, Spectra
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, perplexity
 from pipelines.pretrain.codec.quantize import Codebooks
@@ -34,8 +34,8 @@ SOUND = Phase(
 )  # fmt: skip
 SCHEDULE = Schedule(
     features=FEATURES, sound=SOUND, weight_decay=0.0, clip_norm=1.0, average_decay=0.9, autoencoder_steps=3,
-    kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, convergence=0.5, save_minutes=60.0,
-    log_every=2, seed=0,
+    kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, letters=0.1, dropout=0.5, convergence=0.5,
+    save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -48,9 +48,9 @@ def codec_of_seed(seed: int = 0) -> TrainableCodec:
 @pytest.fixture
 def crops(tmp_path: Path) -> Crops:
     samples = to_pcm16(np.concatenate([speechlike(4.0, pitch=pitch) for pitch in (90.0, 140.0, 210.0)]))
-    shard = Shard(tmp_path / "train-0000", (Clip("a", "s", 0, len(samples), "a"),))
+    shard = Shard(tmp_path / "train-0000", (Clip("a", "s", 0, len(samples), "abc"),))
     shard.write(samples)
-    return Crops([(1.0, [shard])], seed=0)
+    return Crops([(1.0, [(shard, Letters(shard, [np.array([0.0, 50.0, 100.0, 150.0])]))])], seed=0)
 
 
 def trainer(crops: Crops, schedule: Schedule = SCHEDULE) -> Trainer:
@@ -166,7 +166,7 @@ def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crop
     training.steps = 4
     fit(training, tmp_path, SCHEDULE)
     with (tmp_path / "training.csv").open("a") as file:
-        file.write("6" + ",0.1" * 10 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
+        file.write("6" + ",0.1" * 11 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
     assert resume(trainer(crops), tmp_path, device="cpu")
     assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
 
@@ -251,8 +251,43 @@ def test_an_envelope_of_a_frame_lies_where_its_sound_is():
 def test_a_batch_depends_on_its_number_alone(crops):
     one = crops.draw(5, count=3, frames=4)
     crops.draw(6, count=3, frames=4)
-    assert torch.equal(one, crops.draw(5, count=3, frames=4))
-    assert not torch.equal(one, crops.draw(6, count=3, frames=4))
+    for drawn, again, other in zip(
+        one, crops.draw(5, count=3, frames=4), crops.draw(6, count=3, frames=4), strict=True
+    ):
+        assert torch.equal(drawn, again)
+        assert not torch.equal(drawn, other)
+
+
+def test_a_crop_knows_what_is_said_at_each_moment(tmp_path):
+    clips = (Clip("a", "s", 0, 6 * FRAME_SAMPLES, "Hi"), Clip("b", "s", 6 * FRAME_SAMPLES, 4 * FRAME_SAMPLES, "o"))
+    letters = Letters(Shard(tmp_path, clips), [np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0])])
+    said = letters.at(FRAME_SAMPLES // 4, 9).flatten()
+    h, i, o = b"hio"
+    assert said.tolist() == [0, 0, h, h, h, *[i] * 6, *[0] * 9, *[o] * 6, 0]
+
+
+def test_the_first_codebook_learns_letters_and_nothing_else(crops):
+    training = trainer(crops, replace(SCHEDULE, features=replace(FEATURES, steps=400), autoencoder_steps=3))
+    losses = [line["letters"] for line in run_steps(training, 150)]
+    assert np.mean(losses[-10:]) < 0.3 * losses[0]
+    codec, drawn = training.codec, crops.draw(0, count=2, frames=4)
+    proj = codec.stock.encoder.quantizer.semantic_residual_vector_quantizer.input_proj.weight
+    out = codec(drawn.audio, quantise=True, sound=False)
+    assert out.letters.shape == (2, 4, LETTERS, SYMBOLS)
+    assert torch.autograd.grad(out.envelope.sum(), proj, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(out.letters.square().sum(), proj)[0].abs().max() > 0
+
+
+def test_a_decoder_that_is_given_less_hears_nothing_of_the_rest(crops):
+    codec, audio = codec_of_seed().eval(), crops.draw(0, count=2, frames=4).audio
+    with torch.no_grad():
+        full = codec(audio, quantise=True, sound=False)
+        some = codec(audio, quantise=True, sound=False, kept=torch.tensor([2, 1]))
+        codec.rest.sums[1] += 1.0  # the last codebook
+        again = codec(audio, quantise=True, sound=False, kept=torch.tensor([2, 1]))
+    torch.testing.assert_close(some.envelope[0], full.envelope[0])
+    assert not torch.allclose(some.envelope[1], full.envelope[1])
+    torch.testing.assert_close(again.envelope[1], some.envelope[1])
 
 
 def test_rate_warms_up_stays_and_falls():

@@ -39,4 +39,4 @@ def test_text_comes_faster_than_it_is_spoken(tokenizer):
     texts = [sentences.draw(held_out=True) for _ in range(100)]
     letters = sum(len(text) for text in texts)
     pieces = sum(len(assistant_ids(tokenizer, text)[1]) for text in texts)
-    assert letters / pieces > 2.6  # 16 letters a second; 12.5 frames, half of them to spare
+    assert letters / pieces > 2.0  # 16 letters a second: 8 of 12.5 frames bring one

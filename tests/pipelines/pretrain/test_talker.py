@@ -10,11 +10,11 @@ import torch
 
 from pipelines.pretrain import material, nano
 from pipelines.pretrain.aligner.align import even_bounds
-from pipelines.pretrain.codec.data import Crops
+from pipelines.pretrain.codec.data import Crops, Letters
 from pipelines.pretrain.codec.train import Trainer as CodecTrainer
 from pipelines.pretrain.corpus import Clip, Shard
 from pipelines.pretrain.device import Device
-from pipelines.pretrain.material import read_codes, speech_span
+from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import fit, save
 from pipelines.pretrain.sounds import embeddings, read_sounds
 from pipelines.pretrain.speaker.data import Voices
@@ -39,8 +39,8 @@ SHAPE = TalkerShape(
 MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, predictor=0.5)
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
-    average_decay=0.9, positions=200, candidates=6, guidance=0.3, guided_steps=6, first_frames=1000, added_frames=0.0,
-    mixture=MIXTURE, save_minutes=60.0, log_every=2, seed=0,
+    average_decay=0.9, positions=200, candidates=6, predictor=1.0, guidance=0.3, guided_steps=6, first_frames=1000,
+    added_frames=0.0, mixture=MIXTURE, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 TEXTS = ("One.", "And two.", "Three of them.", "Four.")
@@ -61,8 +61,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard = Shard(folder / "corpus" / "train-0000", tuple(clips))
     shard.folder.parent.mkdir()
     shard.write(np.concatenate(parts))
+    letters = Letters(shard, [even_bounds(1, 8, len(clip.text)) for clip in clips])
     codec = CodecTrainer(
-        test_codec.codec_of_seed(), Crops([(1.0, [shard])], seed=0), test_codec.SCHEDULE, test_codec.CPU
+        test_codec.codec_of_seed(), Crops([(1.0, [(shard, letters)])], seed=0), test_codec.SCHEDULE, test_codec.CPU
     )
     fit(codec, folder / "codec", test_codec.SCHEDULE)
     speaker_shape = SpeakerShape(
@@ -79,7 +80,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def source_of(work: Path, tokenizer: Any) -> Source:
     shards = read_codes(work / "material", ["train"])
-    bounds = [[even_bounds(n.first, n.last, len(n.text)) for n in shard.lines] for shard in shards]
+    bounds = [[even_bounds(1, n.frames, len(n.text)) for n in shard.lines] for shard in shards]
     return Source(shards, bounds, tokenizer, language="english")
 
 
@@ -198,13 +199,6 @@ def test_held_out_clips_are_tried_with_texts_of_others(work):
     notes = trainer(work).notes()
     assert notes["held_out"] > 0
     assert notes["other_text"] not in (0.0, notes["held_out"])
-
-
-def test_speech_lies_between_silences():
-    speech = spoken_by((700.0, 1_200.0), seed=0, seconds=0.8)
-    waveform = np.concatenate([silence(0.4), speech, silence(0.4)])
-    assert speech_span(waveform) == (5, 15)
-    assert speech_span(silence(0.4)) == (0, 5)
 
 
 def test_a_clips_own_embedding_never_tells_what_it_says(work):
