@@ -64,7 +64,7 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         return _load(_compiled(compiler))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:  # RuntimeError: nobody's home to keep it in
         log.warning("the engine's kernels could not be compiled (%s): it runs on PyTorch, at half the speed.", error)
         return None
 

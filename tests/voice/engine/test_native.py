@@ -97,6 +97,17 @@ def logits_of(core: Core, codes: Tensor, voice: Voice) -> Tensor:
     return torch.stack(found)
 
 
+def test_a_user_without_a_home_runs_on_pytorch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    def nobody() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("VOICE_ENGINE_NATIVE", raising=False)
+    monkeypatch.setattr("voice.engine.native.Path.home", nobody)
+    assert native.library.__wrapped__() is None
+    assert "home directory" in caplog.text
+
+
 def test_logits_with_and_without_kernels_agree(tiny_of_each_shape: Any, monkeypatch: pytest.MonkeyPatch):
     tts = tiny_of_each_shape
     voice = Voice("me", embedding=torch.randn(tts.model.config.talker_config.hidden_size))
