@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipelines.pretrain.material import CHECKPOINT_FOLDER
-from voice.engine.vocoder import code_tables
+from voice.engine.vocoder import code_tables, code_vectors
 from voice.upstream import Qwen3TTSTokenizer
 
 Sounds = Float[Tensor, "codebooks size dimensions"]
@@ -27,8 +27,7 @@ def read_sounds(material: Path) -> Sounds:
     codec = Qwen3TTSTokenizer.from_pretrained(str(material / CHECKPOINT_FOLDER / "speech_tokenizer"))
     heard = code_tables(codec.model.decoder)[1:]
     [letters] = codec.model.decoder.quantizer.rvq_first.vq.layers
-    book = letters._codebook
-    told = (book.embedding_sum / book.cluster_usage.clamp(min=book.epsilon)[:, None]).detach()[None]
+    told = code_vectors(letters._codebook).detach()[None]
     told = told * (_power(heard).sum() / _power(told)).sqrt()
     return torch.cat([F.pad(told, (heard.shape[-1], 0)), F.pad(heard, (0, told.shape[-1]))])
 

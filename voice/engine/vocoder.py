@@ -302,13 +302,17 @@ class StreamingDecoder:
         return hidden[:, 0].clamp(-1, 1)
 
 
+def code_vectors(book: Any) -> Float[Tensor, "size dimensions"]:
+    """A codebook's rows."""
+    return book.embedding_sum / book.cluster_usage.clamp(min=book.epsilon)[:, None]
+
+
 def code_tables(decoder: Any) -> Float[Tensor, "codebooks size width"]:
     """What each code adds to its frame: its codebook's row after the quantizer's projection."""
     tables = []
     for quantizer in (decoder.quantizer.rvq_first, decoder.quantizer.rvq_rest):
         for layer in quantizer.vq.layers:
-            book = layer._codebook
-            rows = layer.project_out(book.embedding_sum / book.cluster_usage.clamp(min=book.epsilon)[:, None])
+            rows = layer.project_out(code_vectors(layer._codebook))
             tables.append(quantizer.output_proj(rows.T[None])[0].T)
     return torch.stack(tables).detach()
 

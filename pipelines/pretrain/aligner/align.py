@@ -28,7 +28,7 @@ def even_bounds(first: float, last: float, letters: int) -> Bounds:
     return np.linspace(first, last, letters + 1, dtype=np.float32)
 
 
-def bounds_of(scores: Float[Tensor, "frames3 symbols"], symbols: Int64[Tensor, " letters"]) -> Bounds | None:
+def bounds_of(scores: Float[Tensor, "outputs symbols"], symbols: Int64[Tensor, " letters"]) -> Bounds | None:
     """The most probable bounds; between two letters half way. None if there are more letters than outputs."""
     repeats = int((symbols[1:] == symbols[:-1]).sum())
     if len(symbols) == 0 or len(symbols) + repeats > len(scores):

@@ -1,4 +1,4 @@
-"""When letters are spoken: a recogniser of codes learns it, and the bounds that it gives are used and kept."""
+"""When letters are spoken: a recogniser learns it, and the bounds that it gives are used and kept."""
 
 from dataclasses import replace
 from pathlib import Path
