@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.pieces import merges
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.speaker.checkpoint import load_encoder
+from pipelines.pretrain.weights import save_weights
 from voice.fresh import TalkerShape, base_config, write_config, write_generation_config, write_text_tokenizer
 from voice.publish import publish
 from voice.stage import stage
@@ -52,7 +52,7 @@ def assemble(config: Nano, folder: Path) -> None:
     model.talker.load_state_dict(talker["average"], strict=True)
     model.speaker_encoder.load_state_dict(encoder.state_dict())
     tensors = {name: t.detach().to(torch.bfloat16).contiguous().clone() for name, t in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_weights(tensors, folder, step=talker["step"])
     export(read_state(Path(config.codec), command="python -m pipelines.pretrain.codec"), folder / "speech_tokenizer")
 
 

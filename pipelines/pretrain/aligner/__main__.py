@@ -4,19 +4,22 @@ python -m pipelines.pretrain.aligner             # goes on where it stopped
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from pipelines.pretrain.aligner.align import bounds_of, even_bounds, speech_span
-from pipelines.pretrain.aligner.bounds import Bounds, write_bounds
+from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER, Bounds, has_bounds, write_bounds
+from pipelines.pretrain.aligner.checkpoint import load_recogniser
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
-from pipelines.pretrain.aligner.model import Shape
+from pipelines.pretrain.aligner.model import Recogniser, Shape
 from pipelines.pretrain.aligner.train import Schedule, Trainer
 from pipelines.pretrain.corpus import Shard, clip_waveform, read_side
 from pipelines.pretrain.device import Device, keep_memory
 from pipelines.pretrain.run import go_on
+from pipelines.workers import workers
 from voice.bounds import within
 from voice.stage import stage
 
@@ -29,22 +32,31 @@ class Aligner:  # conf/aligner.yaml
     recordings: str | None
     out: str
     held_out_clips: int = within(low=1)
+    processes: int = within(low=1)
     shape: Shape
     schedule: Schedule
     device: Device
 
 
 @torch.inference_mode()
-def align(trainer: Trainer, shard: Shard) -> list[Bounds]:
+def align(recogniser: Recogniser, shard: Shard) -> list[Bounds]:
     """The bounds of every clip of a shard."""
     found = []
-    trainer.recogniser.eval()
     for clip in shard.clips:
         waveform = clip_waveform(shard, clip)
         heard = Heard.of(waveform, clip.text)
-        bounds = bounds_of(trainer.hear(Batch.of([heard]))[0], heard.symbols)
+        batch = Batch.of([heard])
+        bounds = bounds_of(recogniser(batch.audio, batch.real)[0], heard.symbols)
         found.append(even_bounds(*speech_span(waveform), len(heard.symbols)) if bounds is None else bounds)
     return found
+
+
+def align_shard(source: Path, *, aligner: Path) -> None:
+    """Write the bounds of a shard's clips, unless that has been done."""
+    folder = aligner / BOUNDS_FOLDER
+    if not has_bounds(folder, source.name):
+        torch.set_num_threads(1)
+        write_bounds(folder, source.name, align(load_recogniser(aligner), Shard.read(source)))
 
 
 @stage(Aligner)
@@ -59,8 +71,11 @@ def main(config: Aligner) -> None:
     clips = Clips(shards, seed=config.schedule.seed)
     trainer = Trainer(config.shape, clips, held_out, config.schedule, config.device)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
-    for shard in tqdm([*shards, *unheard], desc="alignment", unit="shard"):
-        write_bounds(Path(config.out) / "bounds", shard.folder.name, align(trainer, shard))
+    work = partial(align_shard, aligner=Path(config.out))
+    sources = [shard.folder for shard in (*shards, *unheard)]
+    with workers(config.processes) as pool:
+        for _ in tqdm(pool.map(work, sources), total=len(sources), desc="alignment", unit="shard"):
+            pass
 
 
 if __name__ == "__main__":

@@ -52,9 +52,15 @@ class Recogniser(nn.Module):
         self, audio: Float[Tensor, "B samples"], real: Bool[Tensor, "B outputs"]
     ) -> Float[Tensor, "B outputs symbols"]:
         """Log-probabilities of each byte, and of the blank at 0, of whole frames; `real` ones are not padding."""
+        return self.head(self.features(self.envelope.measure(audio), real)).float().log_softmax(dim=-1)
+
+    def features(
+        self, spectra: Float[Tensor, "B outputs bands"], real: Bool[Tensor, "B outputs"]
+    ) -> Float[Tensor, "B outputs width"]:
+        """What letters are told from, of log-mel spectra (`Envelope.measure`)."""
         mask = real[..., None]
-        x = self.listen((self.envelope.measure(audio) + 5.0) / 2.0)  # about zero, about as far from it as one
+        x = self.listen((spectra + 5.0) / 2.0)  # about zero, about as far from it as one
         x = F.dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x, mask)
-        return self.head(self.norm(x)).float().log_softmax(dim=-1)
+        return self.norm(x)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import torch
 
+from pipelines.pretrain.aligner.checkpoint import load_recogniser
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.data import open_crops
+from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, parameters_by_part
 from pipelines.pretrain.codec.train import Schedule, Trainer
 from pipelines.pretrain.device import Device, keep_memory
@@ -28,6 +30,7 @@ class Codec:  # conf/codec.yaml
     """Settings of the stage."""
 
     corpus: str
+    aligner: str
     bounds: str
     recordings: str | None
     recordings_share: float = within(low=0, high=1)
@@ -62,7 +65,8 @@ def main(config: Codec) -> None:
         seed=config.schedule.seed,
     )
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
-    trainer = Trainer(codec, crops, schedule, config.device)
+    listener = Listener(load_recogniser(Path(config.aligner)), hop=codec.hop)
+    trainer = Trainer(codec, crops, listener, schedule, config.device)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 
 

@@ -15,4 +15,4 @@ def export(state: dict[str, Any], folder: Path, *, dtype: torch.dtype = torch.fl
         raise InputError(f"step {state['step']} is still an autoencoder: no codebooks yet. Wait for its first codes.")
     codec = TrainableCodec(Shape(**state["shape"]), decay=0.0, revive_below=0.0)
     codec.load_state_dict(state["codec"])
-    codec.write(folder, weights=state["average"], dtype=dtype)
+    codec.write(folder, step=state["step"], weights=state["average"], dtype=dtype)

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.data import LETTERS, SYMBOLS
 from pipelines.pretrain.codec.loss import Envelope
 from pipelines.pretrain.codec.quantize import Codebooks, Vectors
+from pipelines.pretrain.weights import WEIGHTS_FILE, save_weights
 from voice.audio import FRAME_SAMPLES
 from voice.bounds import within
 from voice.errors import InputError
@@ -220,17 +222,12 @@ class TrainableCodec(nn.Module):
 
     @torch.no_grad()
     def write(
-        self, folder: Path, *, weights: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float16
+        self, folder: Path, *, step: int, weights: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float16
     ) -> None:
         """Write the `speech_tokenizer` folder that stock `qwen_tts` loads; `weights` replace those of `stock`."""
-        from safetensors.torch import save_file
-
         folder.mkdir(parents=True)
         tensors = {**self.stock.state_dict(), **(weights or {})}
-        for prefix, decoder_prefix, books in (
-            ("encoder.quantizer.semantic_residual_vector_quantizer", "decoder.quantizer.rvq_first", self.first),
-            ("encoder.quantizer.acoustic_residual_vector_quantizer", "decoder.quantizer.rvq_rest", self.rest),
-        ):
+        for prefix, decoder_prefix, books in self._stored():
             for level, book in enumerate(books.vectors):
                 for side, total in (
                     (f"{prefix}.layers.{level}.codebook", "embed_sum"),
@@ -239,9 +236,27 @@ class TrainableCodec(nn.Module):
                     tensors[f"{side}.{total}"] = book
                     tensors[f"{side}.cluster_usage"] = torch.ones(len(book))
         stored = {name: tensor.detach().cpu().to(dtype).contiguous().clone() for name, tensor in tensors.items()}
-        save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+        save_weights(stored, folder, step=step)
         write_config(self.stock.config.to_dict(), folder)
         write_feature_extractor(folder)
+
+    @torch.no_grad()
+    def read(self, folder: Path) -> None:
+        """Take weights and codebooks from a folder that `write` wrote. What tells spectra and letters stays."""
+        tensors = load_file(folder / WEIGHTS_FILE)
+        self.stock.load_state_dict(tensors)
+        for prefix, _, books in self._stored():
+            for level in range(len(books.sums)):
+                books.sums[level] = tensors[f"{prefix}.layers.{level}.codebook.embed_sum"]
+            books.usage.fill_(1.0)
+        self.quantising.fill_(True)
+
+    def _stored(self) -> tuple[tuple[str, str, Codebooks], tuple[str, str, Codebooks]]:
+        # names of the encoder's and the decoder's copy
+        return (
+            ("encoder.quantizer.semantic_residual_vector_quantizer", "decoder.quantizer.rvq_first", self.first),
+            ("encoder.quantizer.acoustic_residual_vector_quantizer", "decoder.quantizer.rvq_rest", self.rest),
+        )
 
 
 def parameters_by_part(model: Any) -> dict[str, int]:

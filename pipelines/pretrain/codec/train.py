@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from pipelines.pretrain import average
 from pipelines.pretrain.codec.data import Crops, Drawn
+from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
 from pipelines.pretrain.device import Device
@@ -55,6 +56,7 @@ class Schedule(Log):  # conf/codec.yaml
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
     envelope: float = within(low=0)
+    heard: float = within(low=0)
     letters: float = within(low=0)
     dropout: float = within(low=0, high=1)  # of codebooks: how often some are left out
     convergence: float = within(low=0)
@@ -74,8 +76,11 @@ class Schedule(Log):  # conf/codec.yaml
 class Trainer:
     """A codec in training: everything that a checkpoint holds, and the step."""
 
-    def __init__(self, codec: TrainableCodec, crops: Crops, schedule: Schedule, device: Device) -> None:
+    def __init__(
+        self, codec: TrainableCodec, crops: Crops, listener: Listener, schedule: Schedule, device: Device
+    ) -> None:
         self.codec, self.crops, self.schedule, self.device = codec.to(device.name), crops, schedule, device
+        self._listener = listener.to(device.name)
         if schedule.features.steps <= schedule.autoencoder_steps:
             raise InputError(
                 "schedule.features.steps must exceed schedule.autoencoder_steps: codes come with features."
@@ -118,9 +123,14 @@ class Trainer:
         with self.device.autocasting():
             out = self.codec(audio, quantise=bool(self.codec.quantising), sound=sound, kept=self._kept(len(audio)))
         weight = self.schedule
-        envelope = self.codec.envelope(out.envelope, audio)
+        measured = self.codec.envelope.measure(audio)
+        envelope = self.codec.envelope(out.envelope, measured)
+        rendered = out.envelope if out.audio is None else self.codec.envelope.measure(out.audio.float())
+        with self.device.autocasting():
+            heard = self._listener(rendered, measured)
         letters = cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten())
         loss = weight.envelope * envelope + weight.letters * letters + weight.commitment * out.commitment
+        loss = loss + weight.heard * heard
         mel = convergence = torch.zeros(())
         if out.audio is not None:
             mel, convergence = self._spectra(out.audio.float(), audio)
@@ -132,8 +142,8 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
-        names = ("loss", "envelope", "letters", "mel", "convergence", "commitment", "gradient_norm")
-        parts = (loss, envelope, letters, mel, convergence, out.commitment, norm)
+        names = ("loss", "envelope", "heard", "letters", "mel", "convergence", "commitment", "gradient_norm")
+        parts = (loss, envelope, heard, letters, mel, convergence, out.commitment, norm)
         values = torch.stack([part.detach().float().to(loss.device) for part in parts]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
@@ -200,7 +210,8 @@ class Trainer:
         """Go on from `state()`."""
         self.codec.load_state_dict(state["codec"])
         average.restore(self.average, state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"]:
+            self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"].cpu())
         if self.device.name.startswith("cuda") and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())

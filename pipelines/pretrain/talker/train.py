@@ -193,5 +193,6 @@ class Trainer:
         """Go on from `state()`."""
         self.guided.load_state_dict(state["guided"])
         average.restore(self.average, state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"]:
+            self._optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]

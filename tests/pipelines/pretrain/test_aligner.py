@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.pretrain.aligner.__main__ import align_shard
 from pipelines.pretrain.aligner.align import bounds_of, even_bounds, speech_span
-from pipelines.pretrain.aligner.bounds import read_bounds, write_bounds
+from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER, read_bounds, write_bounds
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
 from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
 from pipelines.pretrain.aligner.train import Schedule, Trainer, letters
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.device import Device
+from pipelines.pretrain.run import save
 from tests.pipelines.pretrain.resuming import assert_goes_on
 from tests.sounds import silence, spoken_by
 from voice.audio import FRAME_SAMPLES, SAMPLE_RATE, to_pcm16
@@ -128,6 +130,17 @@ def test_bounds_are_kept_by_clip(shard, tmp_path):
     write_bounds(tmp_path, "train-0000", bounds)
     for kept, written in zip(read_bounds(tmp_path, "train-0000", texts), bounds, strict=True):
         assert kept.tolist() == written.tolist()
+
+
+def test_a_shard_is_aligned_once(shard, tmp_path):
+    save(trainer(shard), tmp_path)
+    align_shard(shard.folder, aligner=tmp_path)
+    bounds = tmp_path / BOUNDS_FOLDER
+    found = read_bounds(bounds, "train-0000", [clip.text for clip in shard.clips])
+    assert [len(at) for at in found] == [len(clip.text) + 1 for clip in shard.clips]
+    write_bounds(bounds, "train-0000", [np.zeros(1)])
+    align_shard(shard.folder, aligner=tmp_path)
+    assert len(np.load(bounds / "train-0000.npy")) == 1
 
 
 def test_bounds_that_are_missing_are_one_clear_line(tmp_path: Path):

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.pretrain.aligner.model import Recogniser
+from pipelines.pretrain.aligner.model import Shape as RecogniserShape
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.codec.data import LETTERS, SYMBOLS, Crops, Letters
+from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.loss import Envelope, Spectra
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, perplexity
 from pipelines.pretrain.codec.quantize import Codebooks
@@ -34,8 +37,8 @@ SOUND = Phase(
 )  # fmt: skip
 SCHEDULE = Schedule(
     features=FEATURES, sound=SOUND, weight_decay=0.0, clip_norm=1.0, average_decay=0.9, autoencoder_steps=3,
-    kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, letters=0.1, dropout=0.5, convergence=0.5,
-    save_minutes=60.0, log_every=2, seed=0,
+    kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, heard=0.3, letters=0.1, dropout=0.5,
+    convergence=0.5, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -53,8 +56,13 @@ def crops(tmp_path: Path) -> Crops:
     return Crops([(1.0, [(shard, Letters(shard, [np.array([0.0, 50.0, 100.0, 150.0])]))])], seed=0)
 
 
-def trainer(crops: Crops, schedule: Schedule = SCHEDULE) -> Trainer:
-    return Trainer(codec_of_seed(), crops, schedule, CPU)
+def listener() -> Listener:
+    torch.manual_seed(1)
+    return Listener(Recogniser(RecogniserShape(width=16, kernel=3, layers=2, dropout=0.5)), hop=480)
+
+
+def trainer(crops: Crops, schedule: Schedule = SCHEDULE, *, seed: int = 0) -> Trainer:
+    return Trainer(codec_of_seed(seed), crops, listener(), schedule, CPU)
 
 
 def test_the_layout_of_training_gives_the_stock_models_numbers():
@@ -150,7 +158,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(crops, tmp_path):
         run_steps(first, stop)
         save(first, tmp_path / str(stop))
         torch.manual_seed(99)
-        second = Trainer(codec_of_seed(7), crops, SCHEDULE, CPU)
+        second = trainer(crops, seed=7)
         assert resume(second, tmp_path / str(stop), device="cpu")
         fit(second, tmp_path / str(stop), SCHEDULE)
         one, other = whole.state(), second.state()
@@ -166,7 +174,7 @@ def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crop
     training.steps = 4
     fit(training, tmp_path, SCHEDULE)
     with (tmp_path / "training.csv").open("a") as file:
-        file.write("6" + ",0.1" * 11 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
+        file.write("6" + ",0.1" * 12 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
     assert resume(trainer(crops), tmp_path, device="cpu")
     assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
 
@@ -238,6 +246,26 @@ def test_loss_is_zero_for_the_same_sound_and_blind_to_its_sign():
     assert near.mel < 1e-4
     assert near.convergence < 1e-3
     assert Spectra()(0.5 * audio, audio).mel > 0.3  # half the amplitude: ln 2 where it is not silent
+
+
+def test_a_listener_hears_no_distance_from_the_original_and_learns_nothing():
+    hears, codec = listener(), codec_of_seed()
+    one, other = (codec.envelope.measure(torch.from_numpy(speechlike(0.8, pitch=p))[None]) for p in (90.0, 210.0))
+    assert codec.hop == 480
+    assert hears.train()(one, one) == 0.0
+    other.requires_grad_(True)
+    distance = hears(other, one)
+    distance.backward()
+    assert distance > 0
+    assert other.grad is not None
+    assert other.grad.abs().max() > 0
+    assert not any(p.requires_grad for p in hears.parameters())
+
+
+def test_what_is_rendered_comes_nearer_to_the_original_for_the_listener(crops):
+    training = trainer(crops, replace(SCHEDULE, features=replace(FEATURES, steps=200), autoencoder_steps=100))
+    losses = [line["heard"] for line in run_steps(training, 60)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
 def test_an_envelope_of_a_frame_lies_where_its_sound_is():

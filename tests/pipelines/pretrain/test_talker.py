@@ -8,34 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.pretrain import material, nano
+from pipelines.pretrain import nano
 from pipelines.pretrain.aligner.align import even_bounds
-from pipelines.pretrain.codec.data import Crops, Letters
-from pipelines.pretrain.codec.train import Trainer as CodecTrainer
-from pipelines.pretrain.corpus import Clip, Shard
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.material import read_codes
-from pipelines.pretrain.run import fit, save
+from pipelines.pretrain.run import fit
 from pipelines.pretrain.sounds import embeddings, read_sounds
-from pipelines.pretrain.speaker.data import Voices
-from pipelines.pretrain.speaker.train import Shape as SpeakerShape
-from pipelines.pretrain.speaker.train import Trainer as SpeakerTrainer
 from pipelines.pretrain.talker.__main__ import begin
 from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken
 from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
-from tests.pipelines.pretrain import test_codec, test_speaker
+from tests.pipelines.pretrain import test_speaker
 from tests.pipelines.pretrain.resuming import assert_goes_on
-from tests.sounds import silence, spoken_by
+from tests.pipelines.pretrain.shapes import TALKER_SHAPE as SHAPE
+from tests.pipelines.pretrain.shapes import TEXTS
+from tests.sounds import spoken_by
 from voice import checkpoint
-from voice.audio import FRAME_SAMPLES, to_pcm16
+from voice.audio import FRAME_SAMPLES
 from voice.errors import InputError
-from voice.fresh import StackShape, TalkerShape
 
-SHAPE = TalkerShape(
-    codebooks=3, codebook_size=16, text_hidden=24,
-    talker=StackShape(hidden=32, intermediate=48, layers=2, heads=2, kv_heads=1, head_dim=16),
-    predictor=StackShape(hidden=24, intermediate=32, layers=1, heads=2, kv_heads=1, head_dim=8),
-)  # fmt: skip
 MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, predictor=0.5)
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
@@ -43,39 +33,6 @@ SCHEDULE = Schedule(
     added_frames=0.0, mixture=MIXTURE, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
-TEXTS = ("One.", "And two.", "Three of them.", "Four.")
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus, a codec and a speaker encoder, all hardly trained, and the material that they make."""
-    folder = tmp_path_factory.mktemp("pretrain")
-    clips, parts, start = [], [], 0
-    for speaker, formants in test_speaker.FORMANTS.items():
-        for number, text in enumerate(TEXTS):
-            speech = spoken_by(formants, seed=number, seconds=0.5 + 0.2 * number)
-            part = to_pcm16(np.concatenate([silence(0.1), speech]))
-            clips.append(Clip(f"{speaker}{number}", speaker, start, len(part), text))
-            parts.append(part)
-            start += len(part)
-    shard = Shard(folder / "corpus" / "train-0000", tuple(clips))
-    shard.folder.parent.mkdir()
-    shard.write(np.concatenate(parts))
-    letters = Letters(shard, [even_bounds(1, 8, len(clip.text)) for clip in clips])
-    codec = CodecTrainer(
-        test_codec.codec_of_seed(), Crops([(1.0, [(shard, letters)])], seed=0), test_codec.SCHEDULE, test_codec.CPU
-    )
-    fit(codec, folder / "codec", test_codec.SCHEDULE)
-    speaker_shape = SpeakerShape(
-        dimensions=SHAPE.talker.hidden, channels=16, attention_channels=8, squeeze_channels=8, scale=4
-    )
-    save(SpeakerTrainer(speaker_shape, Voices([shard], seed=0), test_speaker.SCHEDULE), folder / "speaker")
-    with_codes = material.Material(
-        corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"),
-        recordings=None, sides=["train"], out=str(folder / "material"), processes=1,
-    )  # fmt: skip
-    list(material.encode_corpus(with_codes))
-    return folder
 
 
 def source_of(work: Path, tokenizer: Any) -> Source:
