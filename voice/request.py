@@ -1,7 +1,7 @@
 """What is asked of a voice, and what it answers."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from voice.audio import Waveform
@@ -16,14 +16,13 @@ class Layout(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How codes are drawn; defaults are those of the published checkpoints. Talker and code predictor share them."""
+class Drawing:
+    """How a code is drawn; defaults are those of the published checkpoints."""
 
     do_sample: bool = True
     temperature: float = 0.9
     top_k: int = 50
     top_p: float = 1.0
-    repetition_penalty: float = 1.05  # talker only
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that draw nothing."""
@@ -35,6 +34,18 @@ class Sampling:
             raise InputError(f"top_k {self.top_k} is below 0. 0 looks at all codes.")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p {self.top_p} is not above 0 and at most 1. 1 drops nothing.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(Drawing):
+    """How the codes of a frame are drawn: codebook 0 by the talker, the others by the code predictor."""
+
+    repetition_penalty: float = 1.05  # talker only
+    predictor: Drawing | None = None  # upstream's subtalker_...; None: as the talker's
+
+    def __post_init__(self) -> None:
+        """Raises InputError for numbers that draw nothing."""
+        Drawing.__post_init__(self)
         if not 0 < self.repetition_penalty < math.inf:
             raise InputError(f"repetition_penalty {self.repetition_penalty} is not above 0. 1 penalises nothing.")
 
@@ -49,7 +60,7 @@ class Request:
     instruct: str | None = None
     seed: int = 0
     layout: Layout = Layout.WHOLE
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling | None = None  # None: as the checkpoint's generation_config.json says
 
     def __post_init__(self) -> None:
         """Raises InputError for a text that is no text."""

@@ -21,7 +21,7 @@ from voice.engine.vocoder import SavedCodec, StreamingDecoder
 from voice.engine.voices import Voice
 from voice.errors import InputError
 from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
-from voice.request import Request
+from voice.request import Request, Sampling
 
 PREFIXES = 32  # kept; one of 200 positions takes 23 MB at 1.7B in bf16
 REFERENCE_CHUNK = 50  # frames of a reference decoded at a time: flat memory, however long it is
@@ -34,6 +34,7 @@ class Utterance:
     request: Request
     voice: Voice
     situation: Situation
+    sampling: Sampling
     opening: Opening
     budget: int  # frames
     at: int = 0  # the next position in its slot
@@ -71,6 +72,7 @@ class Core:
     ) -> None:
         """`make` says how matrices are held, `dtype` what is computed in."""
         self.vocabulary, self._tokenizer = Vocabulary.of(model.config), tokenizer
+        self._sampling = sampling.of_checkpoint(model.generate_config)
         self._tokenizing = threading.Lock()  # callers lay out on threads of their own
         self.slots, self.positions = slots, positions
         self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
@@ -104,7 +106,8 @@ class Core:
                 f"text, reference and instruction take {taken} positions, there is room for "
                 f"{self.positions}. Send a shorter text or use a shorter reference."
             )
-        return Utterance(request, voice, situation, opening, min(budget, self.positions - len(opening.text)))
+        asked = request.sampling or self._sampling
+        return Utterance(request, voice, situation, asked, opening, min(budget, self.positions - len(opening.text)))
 
     @torch.inference_mode()
     def begin(self, slot: int, utterance: Utterance) -> None:
@@ -120,7 +123,7 @@ class Core:
             at=len(inputs),
             beside=self.frames.talker.embed_text(torch.tensor(opening.beside, dtype=torch.int64)),
             uniforms=torch.from_numpy(sampling.uniforms(utterance.request.seed, utterance.budget, groups)),
-            sampling=utterance.request.sampling,
+            sampling=utterance.sampling,
         )  # fmt: skip
         self._begin_audio(slot, voice)
         utterance.at = len(inputs)
@@ -286,7 +289,7 @@ class Core:
         return utterance
 
     def _draws(self, moving: Sequence[int]) -> Draws:
-        asked = [self._moving(slot).request.sampling for slot in moving]
-        widths = [sampling.candidates(s) for s in asked]
+        asked = [d for slot in moving for d in sampling.drawings(self._moving(slot).sampling)]
+        widths = [sampling.candidates(d) for d in asked]
         width = None if None in widths else max((w for w in widths if w is not None), default=sampling.NARROW)
-        return Draws(width, nucleus=any(s.top_p < 1 for s in asked))
+        return Draws(width, nucleus=any(d.top_p < 1 for d in asked))

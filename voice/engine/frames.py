@@ -65,9 +65,11 @@ class Frames:
     def draw(self, draws: Draws, rows: Rows = ALL) -> None:
         """Draw the next frame of some slots into `slots.codes`. A frame that begins with `end_code` is none."""
         s = self.slots
-        uniform, settings = s.uniforms[self._rows[rows], s.frame[rows]], s.settings.at(rows)
+        uniform = s.uniforms[self._rows[rows], s.frame[rows]]
+        talker, predictor = s.settings.at(rows), s.predictor_settings.at(rows)
 
         def choose(logits: Tensor, book: int) -> Tensor:
+            settings = predictor if book else talker
             return sampling.draw(logits, uniform[:, book], settings, width=draws.width, nucleus=draws.nucleus)
 
         first = choose(self.allowed(rows), 0)

@@ -6,18 +6,25 @@ Every slot has settings of its own. Its uniform numbers come from its seed befor
 what shares the batch can change them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from voice.request import Sampling
+from voice.request import Drawing, Sampling
 
 Rows = slice | Int64[Tensor, " rows"]
 
 FEWEST_FRAMES = 2  # upstream's min_new_tokens
+# the code predictor's keys in a generation_config.json
+PREDICTORS = {
+    "do_sample": "subtalker_dosample", "temperature": "subtalker_temperature", "top_k": "subtalker_top_k",
+    "top_p": "subtalker_top_p",
+}  # fmt: skip
 NARROW = 64  # candidates that are enough for every usual top_k; sorting the whole vocabulary costs time
 
 
@@ -50,18 +57,34 @@ class Settings:
             self.temperature[rows], self.top_k[rows], self.top_p[rows], self.penalty[rows], self.greedy[rows]
         )
 
-    def set(self, slot: int, sampling: Sampling) -> None:
-        """Give a slot the sampling of its request."""
-        self.temperature[slot] = sampling.temperature if sampling.do_sample else 1.0
-        self.top_k[slot] = sampling.top_k if sampling.top_k > 0 else torch.iinfo(torch.int64).max
-        self.top_p[slot] = sampling.top_p
-        self.penalty[slot] = sampling.repetition_penalty
-        self.greedy[slot] = not sampling.do_sample
+    def set(self, slot: int, drawing: Drawing, *, penalty: float = 1.0) -> None:
+        """Give a slot its own."""
+        self.temperature[slot] = drawing.temperature if drawing.do_sample else 1.0
+        self.top_k[slot] = drawing.top_k if drawing.top_k > 0 else torch.iinfo(torch.int64).max
+        self.top_p[slot] = drawing.top_p
+        self.penalty[slot] = penalty
+        self.greedy[slot] = not drawing.do_sample
 
 
-def candidates(sampling: Sampling) -> int | None:
-    """How many candidates a request's draws look at; None for the whole vocabulary."""
-    return NARROW if not sampling.do_sample or 0 < sampling.top_k <= NARROW else None
+def of_checkpoint(generation: Mapping[str, Any] | None) -> Sampling:
+    """What a generation_config.json says; as upstream, the published values stand for what it does not."""
+
+    def said(cls: type[Drawing], names: Mapping[str, str]) -> dict[str, Any]:
+        own = {f.name: names.get(f.name, f.name) for f in fields(cls) if f.name != "predictor"}
+        return {name: generation[key] for name, key in own.items() if generation and key in generation}
+
+    predictor = Drawing(**said(Drawing, PREDICTORS))
+    return Sampling(**said(Sampling, {}), predictor=predictor)
+
+
+def drawings(sampling: Sampling) -> tuple[Drawing, Drawing]:
+    """Of the talker and of the code predictor."""
+    return sampling, sampling.predictor or sampling
+
+
+def candidates(drawing: Drawing) -> int | None:
+    """How many candidates a draw looks at; None for the whole vocabulary."""
+    return NARROW if not drawing.do_sample or 0 < drawing.top_k <= NARROW else None
 
 
 def penalise(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from voice.engine.sampling import Settings
+from voice.engine.sampling import Settings, drawings
 from voice.request import Sampling
 
 
@@ -24,7 +24,8 @@ class Slots:
     beside: Float[Tensor, "slots text width"]  # text beside the frames, embedded
     beside_length: Int64[Tensor, " slots"]
     codes: Int64[Tensor, "slots codebooks"]  # the frame drawn last
-    settings: Settings
+    settings: Settings  # of codebook 0
+    predictor_settings: Settings
 
     @classmethod
     def of(cls, slots: int, *, positions: int, groups: int, vocabulary: int, like: Tensor) -> "Slots":
@@ -46,6 +47,7 @@ class Slots:
             beside_length=counts(slots),
             codes=counts(slots, groups),
             settings=Settings.of(slots, device),
+            predictor_settings=Settings.of(slots, device),
         )
 
     def begin(
@@ -65,12 +67,17 @@ class Slots:
         self.uniforms[slot, : len(uniforms)] = uniforms
         self.beside[slot, : len(beside)] = beside
         self.beside_length[slot] = len(beside)
-        self.settings.set(slot, sampling)
+        self._draw_as(slot, sampling)
 
     def end(self, slot: int) -> None:
         """Leave a slot idle: it stays at position 0 and draws what nobody reads."""
         self.at[slot] = self.frame[slot] = self.beside_length[slot] = 0
-        self.settings.set(slot, Sampling(do_sample=False))
+        self._draw_as(slot, Sampling(do_sample=False))
+
+    def _draw_as(self, slot: int, sampling: Sampling) -> None:
+        talker, predictor = drawings(sampling)
+        self.settings.set(slot, talker, penalty=sampling.repetition_penalty)
+        self.predictor_settings.set(slot, predictor)
 
     def save(self, slot: int) -> list[Tensor]:
         """A copy of a slot's rows."""
@@ -82,5 +89,6 @@ class Slots:
             row[slot] = kept
 
     def _rows(self) -> list[Tensor]:
-        own = [getattr(self, f.name) for f in fields(self) if f.name != "settings"]
-        return own + [getattr(self.settings, f.name) for f in fields(self.settings)]
+        own = [getattr(self, f.name) for f in fields(self) if not f.name.endswith("settings")]
+        both = (self.settings, self.predictor_settings)
+        return own + [getattr(settings, f.name) for settings in both for f in fields(settings)]

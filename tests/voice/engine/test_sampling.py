@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from tests.voice.engine.checkpoints import core_of
-from voice.engine.sampling import Settings, candidates, draw, likeliest, uniforms, warp
-from voice.request import Sampling
+from tests.voice.engine.checkpoints import GREEDY, core_of, speak_all
+from voice.engine.sampling import Settings, candidates, draw, likeliest, of_checkpoint, uniforms, warp
+from voice.engine.voices import Voice
+from voice.request import Drawing, Request, Sampling
 
 SAMPLINGS = [
     Sampling(),
@@ -24,7 +25,7 @@ SAMPLINGS = [
 def settings_of(samplings: list[Sampling]) -> Settings:
     settings = Settings.of(len(samplings), torch.device("cpu"))
     for slot, sampling in enumerate(samplings):
-        settings.set(slot, sampling)
+        settings.set(slot, sampling, penalty=sampling.repetition_penalty)
     return settings
 
 
@@ -53,7 +54,7 @@ def test_scores_of_codebook_0_are_those_of_generate(tiny: Any, frames: int):
     said = torch.randint(64, (frames,), generator=generator)
     slots.said[:, said] = True
     for slot, sampling in enumerate(SAMPLINGS):
-        slots.settings.set(slot, sampling)
+        slots.settings.set(slot, sampling, penalty=sampling.repetition_penalty)
     values, codes = warp(core.frames.allowed(), slots.settings, width=None, nucleus=True)
     scores = torch.full_like(slots.logits, -torch.inf).scatter(1, codes, values)
     for slot, sampling in enumerate(SAMPLINGS):
@@ -98,6 +99,38 @@ def test_each_seed_has_numbers_of_its_own_and_a_longer_budget_only_adds_to_them(
 
 def test_only_unusual_sampling_looks_at_the_whole_vocabulary():
     assert [candidates(s) for s in SAMPLINGS] == [64, 64, None, None, 64]
+
+
+def test_a_checkpoint_says_how_it_is_drawn_from_and_published_values_stand_for_the_rest():
+    said = {"temperature": 0.3, "repetition_penalty": 1.2, "subtalker_dosample": False, "subtalker_top_k": 7, "x": 1}
+    assert of_checkpoint(said) == Sampling(
+        temperature=0.3, repetition_penalty=1.2, predictor=Drawing(do_sample=False, top_k=7)
+    )
+    assert of_checkpoint(None) == Sampling(predictor=Drawing())
+
+
+def spoken(tts: Any, sampling: Sampling | None, *, seed: int) -> Tensor:
+    embedding = torch.randn(tts.model.config.talker_config.hidden_size, generator=torch.Generator().manual_seed(1))
+    request = Request("Some words.", "me", seed=seed, sampling=sampling)
+    [codes] = speak_all(core_of(tts), [(request, Voice("me", embedding=embedding))], budget=6)
+    return codes
+
+
+def test_a_request_that_says_nothing_is_drawn_as_its_checkpoint_says(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tiny.model, "generate_config", {"do_sample": False, "subtalker_dosample": False})
+    said = spoken(tiny, None, seed=1)
+    assert torch.equal(said, spoken(tiny, GREEDY, seed=2))
+    assert not torch.equal(said[:3], spoken(tiny, Sampling(), seed=1)[:3])
+
+
+def test_talker_and_code_predictor_are_drawn_each_in_its_own_way(tiny: Any):
+    greedy = spoken(tiny, GREEDY, seed=1)
+    mixed = Sampling(do_sample=False, predictor=Drawing(temperature=3.0))
+    one, other = (spoken(tiny, mixed, seed=seed)[0] for seed in (1, 2))
+    assert one[0] == other[0] == greedy[0, 0]
+    assert not torch.equal(one, other)
+    mixed = Sampling(temperature=3.0, predictor=Drawing(do_sample=False))
+    assert not torch.equal(*(spoken(tiny, mixed, seed=seed)[:, 0] for seed in (1, 2)))
 
 
 def test_of_equal_logits_the_smaller_code_comes_first_whatever_shares_the_batch():
