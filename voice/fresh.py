@@ -4,10 +4,11 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import save_file
@@ -16,6 +17,7 @@ from transformers import EncodecFeatureExtractor, Qwen2TokenizerFast
 
 from voice.audio import SAMPLE_RATE
 from voice.bounds import within
+from voice.errors import InputError
 from voice.upstream import Qwen3TTSConfig, Qwen3TTSProcessor
 
 # generate() suppresses the last 1024 rows of the codec vocabulary, where the control ids live; a smaller vocabulary
@@ -163,11 +165,14 @@ def _talker_config(shape: TalkerShape, text_vocabulary: int) -> dict[str, Any]:
     }
 
 
-def write_generation_config(folder: Path) -> None:
-    """Write the sampling of the published checkpoints."""
+def write_generation_config(folder: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Write the sampling of the published checkpoints, with `changes`. Raises InputError for a key it does not have."""
     defaults = {"do_sample": True, "top_k": 50, "top_p": 1.0, "temperature": 0.9, "repetition_penalty": 1.05}
     sub = {f"subtalker_{k}": v for k, v in defaults.items() if k not in ("do_sample", "repetition_penalty")}
     generation = defaults | sub | {"subtalker_dosample": True, "max_new_tokens": 8_192}
+    if unknown := changes.keys() - generation.keys():
+        raise InputError(f"generation_config.json has no {min(unknown)!r}. It has {', '.join(generation)}.")
+    generation |= changes
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2))
 
 

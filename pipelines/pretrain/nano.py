@@ -31,6 +31,7 @@ class Nano:  # conf/nano.yaml
     codec: str
     speaker: str
     talker: str
+    generation: dict[str, Any]
     out: str
 
 
@@ -51,6 +52,7 @@ def assemble(config: Nano, folder: Path) -> None:
     talker = read_state(Path(config.talker), command="python -m pipelines.pretrain.talker")
     model.talker.load_state_dict(talker["average"], strict=True)
     model.speaker_encoder.load_state_dict(encoder.state_dict())
+    write_generation_config(folder, config.generation)
     tensors = {name: t.detach().to(torch.bfloat16).contiguous().clone() for name, t in model.state_dict().items()}
     save_weights(tensors, folder, step=talker["step"])
     export(read_state(Path(config.codec), command="python -m pipelines.pretrain.codec"), folder / "speech_tokenizer")

@@ -25,6 +25,7 @@ from tests.sounds import spoken_by
 from voice import checkpoint
 from voice.audio import FRAME_SAMPLES
 from voice.errors import InputError
+from voice.fresh import write_generation_config
 
 MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, predictor=0.5)
 SCHEDULE = Schedule(
@@ -87,11 +88,14 @@ def test_what_is_put_together_speaks_and_clones_through_stock_qwen_tts(work, tmp
     training = trainer(work)
     fit(training, tmp_path / "talker", SCHEDULE)
     config = nano.Nano(
-        shape=SHAPE, codec=str(work / "codec"), speaker=str(work / "speaker"), talker=str(tmp_path / "talker"), out=""
-    )
+        shape=SHAPE, codec=str(work / "codec"), speaker=str(work / "speaker"), talker=str(tmp_path / "talker"), out="",
+        generation={"temperature": 0.4},
+    )  # fmt: skip
     nano.assemble(config, tmp_path / "nano")
     model = checkpoint.load(tmp_path / "nano", device="cpu", dtype=torch.float32)
     reference = spoken_by(test_speaker.FORMANTS["a"], seed=0, seconds=1.0)
+    assert model.model.generate_config["temperature"] == 0.4
+    assert model.model.generate_config["top_k"] == 50
     embedding = model.model.extract_speaker_embedding(reference, 24_000)
     assert embedding.shape == (SHAPE.talker.hidden,)
     waveforms, rate = model.generate_voice_clone(
@@ -99,6 +103,11 @@ def test_what_is_put_together_speaks_and_clones_through_stock_qwen_tts(work, tmp
     )
     assert rate == 24_000
     assert len(waveforms[0]) % FRAME_SAMPLES == 0
+
+
+def test_an_unknown_way_of_drawing_is_one_clear_line(tmp_path):
+    with pytest.raises(InputError, match="has no 'heat'"):
+        write_generation_config(tmp_path, {"heat": 1.0})
 
 
 def test_text_is_spoken_between_its_bounds():

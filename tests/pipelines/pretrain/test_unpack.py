@@ -26,7 +26,7 @@ def packed(work: Path) -> Path:
 
 def assemble(parts: Path, out: Path) -> None:
     config = nano.Nano(
-        shape=shapes.TALKER_SHAPE, out="",
+        shape=shapes.TALKER_SHAPE, out="", generation={},
         codec=str(parts / "codec"), speaker=str(parts / "speaker"), talker=str(parts / "talker"),
     )  # fmt: skip
     nano.assemble(config, out)
