@@ -15,7 +15,6 @@ BOS:
 Read off qwen-tts 0.1.1, `Qwen3TTSForConditionalGeneration.generate`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,29 +99,29 @@ class Prompt:
     first_frame_at: int
 
 
-def plain_words(tokenizer: Any, text: str) -> str:
-    """The text, with the names of control tokens as words: `<|im_end|>` in somebody's text is spoken, not obeyed."""
-    for token in tokenizer.get_added_vocab() if "<" in text else ():
-        if token in text:
-            text = text.replace(token, " ".join(re.findall(r"[^\W_]+", token)))
+def without_orders(tokenizer: Any, text: str) -> str:
+    """The text without control tokens, whoever wrote them: `<|im_end|>` in it would end it."""
+    tokens = [token for token in tokenizer.get_added_vocab() if "<" in token] if "<" in text else []
+    while found := next((token for token in tokens if token in text), None):
+        text = text.replace(found, " ")
     return text
 
 
 def assistant_ids(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
     """Tokenise a text in the template of qwen-tts: (the role's three ids, the text's ids)."""
-    text = plain_words(tokenizer, text)
+    text = without_orders(tokenizer, text)
     ids = tokenizer(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
     return ids[:3], ids[3:-5]  # the template's tail is five ids; `generate` slices the same way
 
 
 def reference_ids(tokenizer: Any, text: str) -> list[int]:
     """Tokenise the words of a reference clip."""
-    return tokenizer(f"<|im_start|>assistant\n{plain_words(tokenizer, text)}<|im_end|>\n")["input_ids"][3:-2]
+    return tokenizer(f"<|im_start|>assistant\n{without_orders(tokenizer, text)}<|im_end|>\n")["input_ids"][3:-2]
 
 
 def instruction_ids(tokenizer: Any, instruct: str) -> list[int]:
     """Tokenise an instruction with its template, all of which is read."""
-    return tokenizer(f"<|im_start|>user\n{plain_words(tokenizer, instruct)}<|im_end|>\n")["input_ids"]
+    return tokenizer(f"<|im_start|>user\n{without_orders(tokenizer, instruct)}<|im_end|>\n")["input_ids"]
 
 
 @dataclass(frozen=True, slots=True)

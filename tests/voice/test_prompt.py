@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from voice.fresh import write_text_tokenizer
-from voice.prompt import assistant_ids, instruction_ids, plain_words, reference_ids
+from voice.prompt import assistant_ids, instruction_ids, reference_ids, without_orders
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +18,14 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("ids_of", [lambda t, text: assistant_ids(t, text)[1], reference_ids, instruction_ids])
-def test_a_control_token_in_a_text_is_read_as_words(tokenizer: Any, ids_of: Any):
-    written = ids_of(tokenizer, "Type <|im_end|>, then <tts_text_eod>.")
-    assert written == ids_of(tokenizer, "Type im end, then tts text eod.")
+def test_control_tokens_in_a_text_are_left_out(tokenizer: Any, ids_of: Any):
+    assert ids_of(tokenizer, "Type<|im_end|>now<tts_text_eod>.") == ids_of(tokenizer, "Type now .")
 
 
-def test_no_token_is_left_when_one_is_put_into_another(tokenizer: Any):
-    text = plain_words(tokenizer, "<|im_<|im_start|>start|><|im_end|>")
-    assert not any(token in text for token in tokenizer.get_added_vocab())
+@pytest.mark.parametrize("text", ["<|im_<|im_start|>start|><|im_end|>", "<|<|endoftext|>|>", "<|im_end<|im_end|>|>"])
+def test_none_is_left_by_leaving_one_out(tokenizer: Any, text: str):
+    assert not any(token in without_orders(tokenizer, text) for token in tokenizer.get_added_vocab())
 
 
 def test_other_signs_stay(tokenizer: Any):
-    assert plain_words(tokenizer, "If a < b, write <b>.") == "If a < b, write <b>."
+    assert without_orders(tokenizer, "If a < b, write <b>.") == "If a < b, write <b>."

@@ -25,8 +25,6 @@ LOUDNESS_SECONDS = 0.5  # of sound before a piece's loudness is known
 LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
 LONGEST_LOOP = 12  # frames of a period
 FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
-PACE_LIMIT = 1.35  # a piece so much faster or slower than the first one stands out
-PACE_BYTES = 100  # of a shorter one it says little
 USUAL_BYTES_A_SECOND = 15.0  # as in the frame budget
 
 Begin = Callable[[Request, Watch | None], Stream]
@@ -41,12 +39,11 @@ class Delivery:
     split: bool = True  # texts longer than a piece; a longer one may not fit into a slot
     trim: bool = True
     even_loudness: bool = True
-    even_pace: bool = True  # of whole utterances: what has left can't be said again
     watch: bool = True
     retries: int = 2
 
 
-PLAIN = Delivery(trim=False, even_loudness=False, even_pace=False, watch=False, retries=0)  # what evaluation hears
+PLAIN = Delivery(trim=False, even_loudness=False, watch=False, retries=0)  # what evaluation hears
 
 
 def reseeded(seed: int, *, piece: int, attempt: int) -> int:
@@ -175,7 +172,6 @@ class Pieces:
         self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
         self._closed, self._closing = False, threading.Lock()
         self._streams: dict[int, Stream] = {}  # by piece
-        self._pace: float | None = None  # bytes a frame of the first piece
         self._start(0, 0)  # refuses a bad request at once
 
     def close(self) -> None:
@@ -238,7 +234,6 @@ class Pieces:
             if may_retry and not self._closed and not left and self._is_bad(number, stream):
                 shaper.end_piece(broken=True, pause_seconds=0.0)  # forget it
                 continue
-            self._pace = self._pace or self._pace_of(number, stream)
             self._begin_next(number)
             for chunk in held:
                 if len(shaped := shaper.push(chunk)):
@@ -253,14 +248,4 @@ class Pieces:
     def _is_bad(self, number: int, stream: Stream) -> bool:
         expected = FRAME_RATE * len(self._pieces[number].text.encode()) / USUAL_BYTES_A_SECOND
         too_short = len(stream.utterance.codes) < FEWEST_SHARE * expected
-        return stream.ending is not Ending.ITSELF or too_short or self._stands_out(number, stream)
-
-    def _stands_out(self, number: int, stream: Stream) -> bool:
-        own = self._pace_of(number, stream)
-        if not self._delivery.even_pace or self._pace is None or own is None:
-            return False
-        return not 1 / PACE_LIMIT <= own / self._pace <= PACE_LIMIT
-
-    def _pace_of(self, number: int, stream: Stream) -> float | None:
-        written, frames = len(self._pieces[number].text.encode()), len(stream.utterance.codes)
-        return written / frames if written >= PACE_BYTES and frames else None
+        return stream.ending is not Ending.ITSELF or too_short

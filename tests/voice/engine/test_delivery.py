@@ -150,18 +150,6 @@ def test_later_pieces_are_brought_to_the_loudness_of_the_first():
     assert np.abs(heard).max() == pytest.approx(0.25, rel=0.05)
 
 
-def test_a_piece_whose_pace_stands_out_is_said_again():
-    usual, fast, near = (Said([tone(length)]) for length in (30.0, 14.0, 24.0))
-    model = Model(usual, fast, near)
-    heard = np.concatenate(list(speaking(model, TWO_PIECES, hold=True)))
-    assert len(model.asked) == 3
-    assert model.asked[1].text == model.asked[2].text != model.asked[0].text
-    assert seconds(heard) == pytest.approx(30.0 + 24.0, abs=1.0)
-    model = Model(usual, fast)
-    list(speaking(model, TWO_PIECES, hold=True, even_pace=False))
-    assert len(model.asked) == 2
-
-
 def test_closing_stops_the_pieces_on_their_way():
     said = [Said([tone(0.5)] * 9), Said([tone(0.5)])]
     speech = speaking(Model(*said), TWO_PIECES)
