@@ -4,6 +4,7 @@ python -m pipelines.pretrain.nano                # also while they go on: the ne
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pipelines.pretrain.pieces import merges
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.speaker.checkpoint import load_encoder
 from pipelines.pretrain.weights import save_weights
+from voice.engine.sampling import of_checkpoint
 from voice.fresh import TalkerShape, base_config, write_config, write_generation_config, write_text_tokenizer
 from voice.publish import publish
 from voice.stage import stage
@@ -35,26 +37,29 @@ class Nano:  # conf/nano.yaml
     out: str
 
 
-def fresh(folder: Path, shape: TalkerShape, speaker_encoder: dict[str, Any]) -> Any:
+def fresh(
+    folder: Path, shape: TalkerShape, speaker_encoder: dict[str, Any], generation: Mapping[str, Any] | None = None
+) -> Any:
     """A model with random weights; its text tokenizer and configs are written to `folder`."""
+    of_checkpoint(generation)  # refuses what draws nothing
     vocabulary, ids = write_text_tokenizer(folder, merges())
     config = base_config(shape, speaker_encoder, text_vocabulary=vocabulary, ids=ids)
     write_config(config.to_dict(), folder)
-    write_generation_config(folder)
+    write_generation_config(folder, generation or {})
     return Qwen3TTSForConditionalGeneration(config)
 
 
 def assemble(config: Nano, folder: Path) -> None:
     """Write the whole checkpoint. Weights are stored in 16 bits: bfloat16, as published, for all but the codec."""
     folder.mkdir(parents=True)
+    speaker = read_state(Path(config.speaker), command="python -m pipelines.pretrain.speaker")
     encoder, settings = load_encoder(Path(config.speaker))
-    model = fresh(folder, config.shape, settings)
+    model = fresh(folder, config.shape, settings, config.generation)
     talker = read_state(Path(config.talker), command="python -m pipelines.pretrain.talker")
     model.talker.load_state_dict(talker["average"], strict=True)
     model.speaker_encoder.load_state_dict(encoder.state_dict())
-    write_generation_config(folder, config.generation)
     tensors = {name: t.detach().to(torch.bfloat16).contiguous().clone() for name, t in model.state_dict().items()}
-    save_weights(tensors, folder, step=talker["step"])
+    save_weights(tensors, folder, talker=talker["step"], speaker=speaker["step"])
     export(read_state(Path(config.codec), command="python -m pipelines.pretrain.codec"), folder / "speech_tokenizer")
 
 

@@ -32,9 +32,12 @@ class Pace:
     warmup_steps: int = within(low=0)
     decay_steps: int = within(low=0)
 
-    def learning_rate(self, step: int) -> float:
-        """Warm-up, plateau, and a straight line down (arXiv:2405.18392: as good as cosine, and extendable)."""
-        up = min(1.0, (step + 1) / max(1, self.warmup_steps))
+    def learning_rate(self, step: int, *, since: int = 0) -> float:
+        """Warm-up, plateau, and a straight line down (arXiv:2405.18392: as good as cosine, and extendable).
+
+        `since`: when the optimiser began.
+        """
+        up = min(1.0, (step - since + 1) / max(1, self.warmup_steps))
         left = min(1.0, (self.steps - step) / max(1, self.decay_steps))
         return self.lr * up * (self.final_lr_share + (1 - self.final_lr_share) * left)
 

@@ -2,11 +2,14 @@
 
     python -m pipelines.pretrain.unpack checkpoint=pretrained/nano
 
-Averages become the weights, and the optimisers begin anew; a training that has a state keeps it. Then `material`,
-`talker` and the sound of the codec go on as ever. The codes of the checkpoint stay.
+Averages become the weights, and the optimisers begin anew, with a warm-up; a training that has a state keeps it. Corpus
+and aligner are to be made again, and `material`, whose codes are those of the checkpoint. Then the talker goes on, and
+the codec with the sound: its codes stay, once its features were done.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from pipelines.pretrain.codec.model import TrainableCodec
 from pipelines.pretrain.run import STATE_FILE
 from pipelines.pretrain.speaker.checkpoint import LENGTH
 from pipelines.pretrain.speaker.train import Shape as SpeakerShape
+from pipelines.pretrain.speaker.train import build
 from pipelines.pretrain.weights import WEIGHTS_FILE, step_of
 from voice.checkpoint import require_checkpoint
 from voice.errors import InputError
@@ -43,15 +47,12 @@ class Unpack:  # conf/unpack.yaml
 
 def codec_state(folder: Path, shape: CodecShape) -> State:
     """Of `pipelines.pretrain.codec`, from a `speech_tokenizer` folder."""
+    torch.manual_seed(0)  # of what tells spectra and letters, which a checkpoint does not hold
     codec = TrainableCodec(shape, decay=0.0, revive_below=0.0)
-    try:
+    with _named("codec"):
         codec.read(folder)
-    except RuntimeError as error:
-        raise InputError(
-            f"{folder} has other widths than conf/nano/codec.yaml. Set those that it was made with."
-        ) from error
     return {
-        **_fresh(step_of(folder)),
+        **_fresh(step_of(folder, "codec")),
         "codec": codec.state_dict(),
         "average": average.weights(codec.stock),
         "rng": torch.get_rng_state(),
@@ -60,13 +61,15 @@ def codec_state(folder: Path, shape: CodecShape) -> State:
     }
 
 
-def speaker_state(tensors: dict[str, torch.Tensor], shape: SpeakerShape) -> State:
-    """Of `pipelines.pretrain.speaker`: it has learnt all it should."""
+def speaker_state(tensors: dict[str, torch.Tensor], shape: SpeakerShape, *, step: int) -> State:
+    """Of `pipelines.pretrain.speaker`."""
     encoder = _part(tensors, "speaker_encoder.")
+    with _named("speaker"):
+        build(shape).load_state_dict(encoder)
     for name in encoder:
         if name.startswith("fc."):
             encoder[name] = encoder[name] / LENGTH
-    return {**_fresh(0), "encoder": encoder, "shape": asdict(shape)}
+    return {**_fresh(step), "encoder": encoder, "shape": asdict(shape)}
 
 
 def talker_state(tensors: dict[str, torch.Tensor], *, step: int) -> State:
@@ -77,7 +80,17 @@ def talker_state(tensors: dict[str, torch.Tensor], *, step: int) -> State:
 
 
 def _fresh(step: int) -> State:
-    return {"step": step, "seconds": 0.0, "optimizer": None}
+    return {"step": step, "seconds": 0.0, "since": step, "optimizer": None}
+
+
+@contextmanager
+def _named(part: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(
+            f"the checkpoint's {part} has other widths than conf/nano/{part}.yaml. Set those it was made with."
+        ) from error
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -90,8 +103,8 @@ def unpack(config: Unpack) -> None:
     tensors = load_file(folder / WEIGHTS_FILE)
     states = {
         "codec": codec_state(folder / "speech_tokenizer", config.codec),
-        "speaker": speaker_state(tensors, config.speaker),
-        "talker": talker_state(tensors, step=step_of(folder)),
+        "speaker": speaker_state(tensors, config.speaker, step=step_of(folder, "speaker")),
+        "talker": talker_state(tensors, step=step_of(folder, "talker")),
     }
     for name, state in states.items():
         path = Path(config.out) / name / STATE_FILE

@@ -7,16 +7,25 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from voice.errors import InputError
+
 WEIGHTS_FILE = "model.safetensors"
-_STEP = "step"
 
 
-def save_weights(tensors: Mapping[str, Tensor], folder: Path, *, step: int) -> None:
-    """Write the file that stock classes load."""
-    save_file(dict(tensors), folder / WEIGHTS_FILE, metadata={"format": "pt", _STEP: str(step)})
+def save_weights(tensors: Mapping[str, Tensor], folder: Path, **steps: int) -> None:
+    """Write the file that stock classes load, and how many steps each part has been trained for."""
+    metadata = {_key(part): str(step) for part, step in steps.items()}
+    save_file(dict(tensors), folder / WEIGHTS_FILE, metadata={"format": "pt", **metadata})
 
 
-def step_of(folder: Path) -> int:
-    """How many steps the weights in `folder` have been trained for; 0 if nobody wrote it down."""
+def step_of(folder: Path, part: str) -> int:
+    """How many steps a part was trained for. Raises InputError where nobody wrote it down."""
     with safe_open(folder / WEIGHTS_FILE, "pt") as file:
-        return int((file.metadata() or {}).get(_STEP, 0))
+        said = (file.metadata() or {}).get(_key(part))
+    if said is None:
+        raise InputError(f"{folder} does not say how long its {part} was trained. Choose one that this project made.")
+    return int(said)
+
+
+def _key(part: str) -> str:
+    return f"{part}_steps"

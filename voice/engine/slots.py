@@ -89,6 +89,7 @@ class Slots:
             row[slot] = kept
 
     def _rows(self) -> list[Tensor]:
-        own = [getattr(self, f.name) for f in fields(self) if not f.name.endswith("settings")]
-        both = (self.settings, self.predictor_settings)
-        return own + [getattr(settings, f.name) for settings in both for f in fields(settings)]
+        rows = list[Tensor]()
+        for value in (getattr(self, f.name) for f in fields(self)):
+            rows += [getattr(value, f.name) for f in fields(value)] if isinstance(value, Settings) else [value]
+        return rows

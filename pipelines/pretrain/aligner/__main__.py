@@ -18,9 +18,10 @@ from pipelines.pretrain.aligner.model import Recogniser, Shape
 from pipelines.pretrain.aligner.train import Schedule, Trainer
 from pipelines.pretrain.corpus import Shard, clip_waveform, read_side
 from pipelines.pretrain.device import Device, keep_memory
-from pipelines.pretrain.run import go_on
+from pipelines.pretrain.run import fit, resume
 from pipelines.workers import workers
 from voice.bounds import within
+from voice.publish import remove
 from voice.stage import stage
 
 
@@ -70,7 +71,12 @@ def main(config: Aligner) -> None:
     held_out = Batch.of([Heard.of(clip_waveform(shard, clip), clip.text) for shard, clip in some])
     clips = Clips(shards, seed=config.schedule.seed)
     trainer = Trainer(config.shape, clips, held_out, config.schedule, config.device)
-    go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
+    resume(trainer, Path(config.out), device=config.device.name)
+    if trainer.step < trainer.steps:
+        remove(Path(config.out) / BOUNDS_FOLDER)  # they would be those of a recogniser that had learnt less
+    fit(trainer, Path(config.out), config.schedule)
+    if trainer.step < trainer.steps:
+        return  # stopped
     work = partial(align_shard, aligner=Path(config.out))
     sources = [shard.folder for shard in (*shards, *unheard)]
     with workers(config.processes) as pool:

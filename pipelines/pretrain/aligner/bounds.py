@@ -30,8 +30,10 @@ def read_bounds(folder: Path, shard: str, texts: Sequence[str]) -> list[Bounds]:
     path = _path(folder, shard)
     if not path.is_file():
         raise InputError(f"{path} is missing. Run `python -m pipelines.pretrain.aligner` first.")
-    letters = [len(text.encode()) + 1 for text in texts]
-    return np.split(np.load(path), np.cumsum(letters)[:-1])
+    letters, kept = [len(text.encode()) + 1 for text in texts], np.load(path)
+    if len(kept) != sum(letters):
+        raise InputError(f"{path} is of other texts. Remove its folder and run `python -m pipelines.pretrain.aligner`.")
+    return np.split(kept, np.cumsum(letters)[:-1])
 
 
 def _path(folder: Path, shard: str) -> Path:

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, mse_loss
 from pipelines.pretrain.aligner.model import RATE, Recogniser
 from voice.audio import FRAME_SAMPLES
 
-Spectra = Float[Tensor, "batch time bands"]
+LogMels = Float[Tensor, "batch time bands"]
 
 
 class Listener(nn.Module):
@@ -28,13 +28,13 @@ class Listener(nn.Module):
         """Stay as it is: no dropout."""
         return super().train(False)
 
-    def forward(self, rendered: Spectra, original: Spectra) -> Tensor:
-        """Mean squared distance of features of unit variance, of whole frames of log-mel spectra (`loss.Envelope`)."""
+    def forward(self, rendered: LogMels, original: LogMels) -> Tensor:
+        """Mean squared distance of its features, of whole frames of log-mel spectra (`loss.Envelope`)."""
         with torch.no_grad():
             expected = self._hear(original)
         return mse_loss(self._hear(rendered).float(), expected.float())
 
-    def _hear(self, spectra: Spectra) -> Tensor:
+    def _hear(self, spectra: LogMels) -> Tensor:
         outputs = spectra.shape[1] * self._hop * RATE // FRAME_SAMPLES
         slower = interpolate(spectra.float().transpose(1, 2), size=outputs, mode="linear").transpose(1, 2)
         everything = torch.ones(slower.shape[:2], dtype=torch.bool, device=slower.device)

@@ -24,7 +24,7 @@ READER = 256  # width of what tells letters from the first codebook
 
 
 @dataclass(kw_only=True)
-class Shape:  # conf/codec.yaml
+class Shape:  # conf/nano/codec.yaml
     """Widths of the codec."""
 
     codebooks: int = within(low=2)
@@ -236,7 +236,7 @@ class TrainableCodec(nn.Module):
                     tensors[f"{side}.{total}"] = book
                     tensors[f"{side}.cluster_usage"] = torch.ones(len(book))
         stored = {name: tensor.detach().cpu().to(dtype).contiguous().clone() for name, tensor in tensors.items()}
-        save_weights(stored, folder, step=step)
+        save_weights(stored, folder, codec=step)
         write_config(self.stock.config.to_dict(), folder)
         write_feature_extractor(folder)
 

@@ -86,6 +86,7 @@ class Trainer:
                 "schedule.features.steps must exceed schedule.autoencoder_steps: codes come with features."
             )
         self.step, self.seconds = 0, 0.0
+        self._since = 0  # the step at which the optimiser began
         self.steps = schedule.features.steps + schedule.sound.steps
         self._spectra = Spectra().to(device.name)
         learning = [codec.stock, codec.teller, codec.reader]
@@ -103,7 +104,9 @@ class Trainer:
     def learning_rate(self) -> float:
         """The rate of the next step."""
         features, sound = self.schedule.features, self.schedule.sound
-        return sound.learning_rate(self.step - features.steps) if self.sounding else features.learning_rate(self.step)
+        if not self.sounding:
+            return features.learning_rate(self.step, since=self._since)
+        return sound.learning_rate(self.step - features.steps, since=max(0, self._since - features.steps))
 
     def take_step(self) -> Row:
         """Learn from one batch. Returns what it measured."""
@@ -129,8 +132,9 @@ class Trainer:
         with self.device.autocasting():
             heard = self._listener(rendered, measured)
         letters = cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten())
-        loss = weight.envelope * envelope + weight.letters * letters + weight.commitment * out.commitment
-        loss = loss + weight.heard * heard
+        loss = weight.envelope * envelope + weight.heard * heard
+        if not sound:  # codes are final then
+            loss = loss + weight.letters * letters + weight.commitment * out.commitment
         mel = convergence = torch.zeros(())
         if out.audio is not None:
             mel, convergence = self._spectra(out.audio.float(), audio)
@@ -200,6 +204,7 @@ class Trainer:
             "seconds": self.seconds,
             "codec": self.codec.state_dict(),
             "average": self.average,
+            "since": self._since,
             "optimizer": self._optimizer.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if self.device.name.startswith("cuda") else None,
@@ -215,4 +220,4 @@ class Trainer:
         torch.set_rng_state(state["rng"].cpu())
         if self.device.name.startswith("cuda") and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self._since = state["step"], state["seconds"], state.get("since", 0)

@@ -20,7 +20,7 @@ LENGTH_WEIGHT = 0.1  # keeps the root mean square of an embedding's numbers near
 
 
 @dataclass(kw_only=True)
-class Shape:  # conf/speaker.yaml
+class Shape:  # conf/nano/speaker.yaml
     """Widths of the encoder."""
 
     dimensions: int = within(low=1)  # of the embedding: the talker's hidden size
@@ -152,5 +152,6 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
         self.encoder.load_state_dict(state["encoder"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"]:
+            self._optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]

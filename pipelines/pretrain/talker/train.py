@@ -132,6 +132,7 @@ class Trainer:
             {"params": [p for n, p in named.items() if not decays[n]], "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98), fused=True)
+        self._since = 0  # the step at which it began
         self.average = average.weights(talker)
 
     @property
@@ -143,7 +144,7 @@ class Trainer:
         """Learn from one batch."""
         schedule = self.schedule
         for group in self._optimizer.param_groups:
-            group["lr"] = schedule.learning_rate(self.step)
+            group["lr"] = self.learning_rate()
         taught = self.draws.draw(
             self.step, positions=schedule.positions, candidates=schedule.candidates, longest=self.longest()
         )
@@ -163,6 +164,10 @@ class Trainer:
         row = {name: float(value.detach()) for name, value in values.items()}
         return {**row, "gradient_norm": float(norm), "frames": float(losses.targets)}
 
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return self.schedule.learning_rate(self.step, since=self._since)
+
     def guidance(self) -> float:
         """The weight of attention that is shown its place: a straight line down to nothing."""
         return self.schedule.guidance * max(0.0, 1 - self.step / self.schedule.guided_steps)
@@ -177,7 +182,7 @@ class Trainer:
         self.guided.eval()
         with self.device.autocasting():
             right, other = (float(self.guided.objective(batch).talker) for batch in self._held_out)
-        return {"lr": self.schedule.learning_rate(self.step), "held_out": right, "other_text": other}
+        return {"lr": self.learning_rate(), "held_out": right, "other_text": other}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on. Batches are functions of the step's number."""
@@ -186,6 +191,7 @@ class Trainer:
             "seconds": self.seconds,
             "guided": self.guided.state_dict(),
             "average": self.average,
+            "since": self._since,
             "optimizer": self._optimizer.state_dict(),
         }
 
@@ -195,4 +201,4 @@ class Trainer:
         average.restore(self.average, state["average"])
         if state["optimizer"]:
             self._optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self._since = state["step"], state["seconds"], state.get("since", 0)

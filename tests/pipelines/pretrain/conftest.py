@@ -8,7 +8,7 @@ import pytest
 from pipelines.pretrain import material
 from pipelines.pretrain.aligner.align import even_bounds
 from pipelines.pretrain.codec.data import Crops, Letters
-from pipelines.pretrain.corpus import Clip, Shard
+from pipelines.pretrain.corpus import Clip, Shard, read_side
 from pipelines.pretrain.run import fit, save
 from pipelines.pretrain.speaker.data import Voices
 from pipelines.pretrain.speaker.train import Trainer as SpeakerTrainer
@@ -16,6 +16,13 @@ from tests.pipelines.pretrain import test_codec, test_speaker
 from tests.pipelines.pretrain.shapes import SPEAKER_SHAPE, TEXTS
 from tests.sounds import silence, spoken_by
 from voice.audio import to_pcm16
+
+
+def crops_of(work: Path) -> Crops:
+    """What a codec learns from."""
+    [shard] = read_side(work / "corpus", "train")
+    letters = Letters(shard, [even_bounds(1, 8, len(clip.text)) for clip in shard.clips])
+    return Crops([(1.0, [(shard, letters)])], seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +40,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard = Shard(folder / "corpus" / "train-0000", tuple(clips))
     shard.folder.parent.mkdir()
     shard.write(np.concatenate(parts))
-    letters = Letters(shard, [even_bounds(1, 8, len(clip.text)) for clip in clips])
-    codec = test_codec.trainer(Crops([(1.0, [(shard, letters)])], seed=0))
+    codec = test_codec.trainer(crops_of(folder))
     fit(codec, folder / "codec", test_codec.SCHEDULE)
-    save(SpeakerTrainer(SPEAKER_SHAPE, Voices([shard], seed=0), test_speaker.SCHEDULE), folder / "speaker")
+    speaker = SpeakerTrainer(SPEAKER_SHAPE, Voices([shard], seed=0), test_speaker.SCHEDULE)
+    speaker.take_step()
+    save(speaker, folder / "speaker")
     with_codes = material.Material(
         corpus=str(folder / "corpus"), codec=str(folder / "codec"), speaker=str(folder / "speaker"),
         recordings=None, sides=["train"], out=str(folder / "material"), processes=1,

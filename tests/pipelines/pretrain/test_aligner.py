@@ -143,6 +143,12 @@ def test_a_shard_is_aligned_once(shard, tmp_path):
     assert len(np.load(bounds / "train-0000.npy")) == 1
 
 
+def test_bounds_of_other_texts_are_one_clear_line(tmp_path):
+    write_bounds(tmp_path, "train-0000", [np.zeros(4)])
+    with pytest.raises(InputError, match=r"train-0000\.npy is of other texts\."):
+        read_bounds(tmp_path, "train-0000", ["ab"])
+
+
 def test_bounds_that_are_missing_are_one_clear_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"train-0000\.npy is missing\. Run `python -m pipelines\.pretrain\.aligner`"):
         read_bounds(tmp_path, "train-0000", [])

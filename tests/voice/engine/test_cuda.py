@@ -11,7 +11,7 @@ from voice import checkpoint
 from voice.engine.engine import Engine
 from voice.engine.linear import Precision
 from voice.engine.voices import Voice
-from voice.request import Request, Sampling
+from voice.request import Drawing, Request, Sampling
 
 pytestmark = pytest.mark.gpu
 
@@ -44,7 +44,11 @@ def test_greedy_codes_on_cuda_are_those_of_the_cpu(tts: Any, tiny: Any, voice: V
     np.testing.assert_allclose(audio, same, atol=1e-3)
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_k=0, top_p=0.9)], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(top_k=0, top_p=0.9), Sampling(temperature=0.5, predictor=Drawing(top_k=0, top_p=0.7))],
+    ids=["narrow", "wide", "each its own"],
+)
 def test_the_seed_alone_decides_the_codes(tts: Any, voice: Voice, sampling: Sampling):
     engine = Engine.of(tts, slots=4, positions=512)
     together = spoken(engine, voice, [*range(9)], sampling)
