@@ -1,4 +1,5 @@
-"""The model that ships: its files are small, stock `qwen_tts` speaks with it, and its trainings can go on from it."""
+"""The model that ships: its files are small, `qwen_tts` loads it and it speaks,
+and its trainings can go on from it."""
 
 from pathlib import Path
 from typing import Any

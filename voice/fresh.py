@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import save_file
@@ -165,11 +164,12 @@ def _talker_config(shape: TalkerShape, text_vocabulary: int) -> dict[str, Any]:
     }
 
 
-def write_generation_config(folder: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> None:
+def write_generation_config(folder: Path, changes: Mapping[str, Any] | None = None) -> None:
     """Write the sampling of the published checkpoints, with `changes`. Raises InputError for a key it does not have."""
     defaults = {"do_sample": True, "top_k": 50, "top_p": 1.0, "temperature": 0.9, "repetition_penalty": 1.05}
     sub = {f"subtalker_{k}": v for k, v in defaults.items() if k not in ("do_sample", "repetition_penalty")}
     generation = defaults | sub | {"subtalker_dosample": True, "max_new_tokens": 8_192}
+    changes = changes or {}
     if unknown := changes.keys() - generation.keys():
         raise InputError(f"generation_config.json has no {min(unknown)!r}. It has {', '.join(generation)}.")
     generation |= changes

@@ -113,7 +113,7 @@ def encode_shard(source: Path, *, checkpoint: Path, speaker: Path, out: Path) ->
         return len(Codes.read(folder).codes)
     torch.set_num_threads(1)
     shard, codec = Shard.read(source), Codec(checkpoint, device="cpu")
-    encoder, _ = load_encoder(speaker)
+    encoder = load_encoder(speaker)
     waveforms = [clip_waveform(shard, clip) for clip in shard.clips]
     codes = codec.encode(waveforms)
     starts = np.cumsum([0, *(len(c) for c in codes)])

@@ -14,7 +14,7 @@ import torch
 from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.pieces import merges
 from pipelines.pretrain.run import read_state
-from pipelines.pretrain.speaker.checkpoint import load_encoder
+from pipelines.pretrain.speaker.checkpoint import encoder_of, read_speaker
 from pipelines.pretrain.weights import save_weights
 from voice.engine.sampling import of_checkpoint
 from voice.fresh import TalkerShape, base_config, write_config, write_generation_config, write_text_tokenizer
@@ -45,15 +45,15 @@ def fresh(
     vocabulary, ids = write_text_tokenizer(folder, merges())
     config = base_config(shape, speaker_encoder, text_vocabulary=vocabulary, ids=ids)
     write_config(config.to_dict(), folder)
-    write_generation_config(folder, generation or {})
+    write_generation_config(folder, generation)
     return Qwen3TTSForConditionalGeneration(config)
 
 
 def assemble(config: Nano, folder: Path) -> None:
     """Write the whole checkpoint. Weights are stored in 16 bits: bfloat16, as published, for all but the codec."""
     folder.mkdir(parents=True)
-    speaker = read_state(Path(config.speaker), command="python -m pipelines.pretrain.speaker")
-    encoder, settings = load_encoder(Path(config.speaker))
+    speaker = read_speaker(Path(config.speaker))
+    encoder, settings = encoder_of(speaker)
     model = fresh(folder, config.shape, settings, config.generation)
     talker = read_state(Path(config.talker), command="python -m pipelines.pretrain.talker")
     model.talker.load_state_dict(talker["average"], strict=True)

@@ -106,6 +106,7 @@ def resume(learner: Learner, folder: Path, *, device: str) -> bool:
     kept = [row for row in read_log(folder / LOG_FILE) if row["step"] <= learner.step]
     (folder / LOG_FILE).unlink(missing_ok=True)
     _append(folder / LOG_FILE, kept)
+    log.info("going on from step %d", learner.step)
     return True
 
 
@@ -152,8 +153,7 @@ def fit(learner: Learner, folder: Path, pace: Log, *, report: Callable[[Row], No
 
 def go_on(learner: Learner, folder: Path, pace: Log, *, device: str) -> None:
     """Train from the newest checkpoint, if there is one, to the last step."""
-    if resume(learner, folder, device=device):
-        log.info("going on from step %d", learner.step)
+    resume(learner, folder, device=device)
     fit(learner, folder, pace)
 
 

@@ -7,7 +7,7 @@ what shares the batch can change them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,10 @@ from voice.request import Drawing, Sampling
 Rows = slice | Int64[Tensor, " rows"]
 
 FEWEST_FRAMES = 2  # upstream's min_new_tokens
-# the code predictor's keys in a generation_config.json
-PREDICTORS = {
-    "do_sample": "subtalker_dosample", "temperature": "subtalker_temperature", "top_k": "subtalker_top_k",
-    "top_p": "subtalker_top_p",
-}  # fmt: skip
+# what they are called in a generation_config.json
+TALKER_KEYS = {name: name for name in ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")}
+PREDICTOR_KEYS = {name: f"subtalker_{name}" for name in ("temperature", "top_k", "top_p")}
+PREDICTOR_KEYS["do_sample"] = "subtalker_dosample"
 NARROW = 64  # candidates that are enough for every usual top_k; sorting the whole vocabulary costs time
 
 
@@ -68,13 +67,11 @@ class Settings:
 
 def of_checkpoint(generation: Mapping[str, Any] | None) -> Sampling:
     """What a generation_config.json says; as upstream, the published values stand for what it does not."""
-
-    def said(cls: type[Drawing], names: Mapping[str, str]) -> dict[str, Any]:
-        own = {f.name: names.get(f.name, f.name) for f in fields(cls) if f.name != "predictor"}
-        return {name: generation[key] for name, key in own.items() if generation and key in generation}
-
-    predictor = Drawing(**said(Drawing, PREDICTORS))
-    return Sampling(**said(Sampling, {}), predictor=predictor)
+    said = generation or {}
+    talker, predictor = (
+        {name: said[key] for name, key in keys.items() if key in said} for keys in (TALKER_KEYS, PREDICTOR_KEYS)
+    )
+    return Sampling(**talker, predictor=Drawing(**predictor))
 
 
 def drawings(sampling: Sampling) -> tuple[Drawing, Drawing]:

@@ -12,10 +12,19 @@ from pipelines.pretrain.speaker.train import Shape, build, encoder_settings
 LENGTH = 0.1
 
 
+def read_speaker(folder: Path) -> dict[str, Any]:
+    """The newest state of the training."""
+    return read_state(folder, command="python -m pipelines.pretrain.speaker")
+
+
+def load_encoder(folder: Path) -> Any:
+    """The encoder of the newest state."""
+    return encoder_of(read_speaker(folder))[0]
+
+
 @torch.no_grad()
-def load_encoder(folder: Path) -> tuple[Any, dict[str, Any]]:
+def encoder_of(state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The encoder, and the `speaker_encoder_config` of a checkpoint that holds it."""
-    state = read_state(folder, command="python -m pipelines.pretrain.speaker")
     shape = Shape(**state["shape"])
     encoder = build(shape)
     encoder.load_state_dict(state["encoder"])
