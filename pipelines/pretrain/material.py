@@ -106,6 +106,22 @@ def read_codes(folder: Path, sides: Sequence[str]) -> list[Codes]:
     return found
 
 
+def forced_path(folder: Path, shard: Codes) -> Path:
+    """Where codes lie that the talker said in the place of a shard's own (`pipelines.pretrain.talker.forced`)."""
+    return folder / f"{shard.folder.name}.npy"
+
+
+def read_forced(folder: Path, shard: Codes) -> Int16[np.ndarray, "frames codebooks"]:
+    """What the talker said in the place of a shard. Raises InputError if the shard was another one then."""
+    path = forced_path(folder, shard)
+    codes = np.load(path)
+    if codes.shape != shard.codes.shape or not np.array_equal(codes[:, 0], shard.codes[:, 0]):
+        raise InputError(
+            f"{path} belongs to other codes. Remove {folder} and run `python -m pipelines.pretrain.talker.forced`."
+        )
+    return codes
+
+
 def encode_shard(source: Path, *, checkpoint: Path, speaker: Path, out: Path) -> int:
     """Encode one shard, unless that has been done. Returns its frames."""
     folder = out / source.name

@@ -28,7 +28,7 @@ def merges() -> tuple[str, ...]:
 
 def learn() -> list[str]:
     """Byte pairs in the order in which they are joined."""
-    sentences, alphabet = Sentences(random.Random(0)), pre_tokenizers.ByteLevel.alphabet()
+    sentences, alphabet = Sentences(random.Random(0), unordered=0.0), pre_tokenizers.ByteLevel.alphabet()
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(

@@ -103,6 +103,38 @@ TEMPLATES = (
     "It's {a_place}, isn't it?",
 )
 
+# Words in no order at all, and ones that do not exist: a voice says whatever is written.
+UNORDERED = (
+    "{any} {any} {any} {any}.",
+    "{any} {any} {any} {any} {any} {any}.",
+    "{any} {any}, {any} {any} {any}.",
+    "{any} {any} {any} {any} {any} {any} {any} {any}.",
+    "{any} {any} {any}, {any} {any}, {any} {any} {any}.",
+    "{everyday} {everyday} {everyday} {the_thing} {everyday} {everyday} {a_place}.",
+    "{everyday} {np} {everyday} {pred} {everyday} {everyday}.",
+    "{np} {everyday} {everyday} {the_thing} {everyday}, {everyday} {pp}.",
+    "{everyday} {everyday} {any} {name} {everyday} {fullname}?",
+    "{any} {any} {any}?",
+    "{any} {any}!",
+    "{any}, {any}, {any}, {any}.",
+    "{any} {amount}, {any} {amount}.",
+    "{np} {everyday} {amount} {everyday} {everyday}.",
+    "{title} {surname} {pred} {everyday} {month} {day}, {year}.",
+    "{title} {surname} lives at {small} {any} {street}.",
+    "{everyday} {initials} {everyday} {any} {initials}.",
+    "{any}_{any} is {number}, {any}.{any} {everyday} {number}.",
+)
+
+# What English syllables are made of; words of them are read by the rules of spelling alone.
+ONSETS = """
+b c ch d f g h j k l m n p qu r s sh t th v w y z bl br cl cr dr fl fr gl gr pl pr sc scr sk sl sm sn sp st str sw tr tw
+wh
+"""
+NUCLEI = "a a a e e e i i i o o o u u ai au ay ea ee ew ie igh oa oi oo ou ow oy ar er ir or ur"
+CODAS = "b ck d f ft g k l ld ll lp lt m mp n nd ng nk nt p pt r rd rk rm rn rt s sh sk sp ss st t tch th ve x zz"
+ENDINGS = "ing ed er est ly ness tion ment ful less ous able al ic ity ism y s"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 DETERMINERS = ("the", "the", "the", "this", "that", "my", "your", "his", "her", "our", "their")
 
 _ONES = (
@@ -182,8 +214,8 @@ def conjugate(verb: str, form: str) -> str:
 class Sentences:
     """Draws sentences with a generator of its own."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, rng: random.Random, *, unordered: float = 0.5) -> None:
+        self._rng, self._unordered = rng, unordered  # share of sentences without grammar
 
     def draw(self, *, held_out: bool) -> str:
         """Draw until a sentence lies on the side asked for."""
@@ -196,7 +228,8 @@ class Sentences:
         return " ".join(self._sentence() for _ in range(count))
 
     def _sentence(self) -> str:
-        template = self._rng.choice(TEMPLATES)
+        unordered = self._unordered > 0 and self._rng.random() < self._unordered
+        template = self._rng.choice(UNORDERED if unordered else TEMPLATES)
         text = re.sub(r"\{(\w+)\}", lambda match: self._slot(match[1]), template)
         text = text.replace("-", " ") if self._rng.random() < 0.5 else text
         return text[:1].upper() + text[1:] if text[0] != '"' else text[:1] + text[1:2].upper() + text[2:]
@@ -222,6 +255,10 @@ class Sentences:
             "digits": lambda: " ".join(_SMALL[self._rng.randint(0, 9)] for _ in range(self._rng.randint(3, 7))),
             "money": self._money,
             "clock": self._clock,
+            "any": self._any_word,
+            "amount": self._amount,
+            "initials": lambda: "".join(self._rng.choices(LETTERS, k=self._rng.randint(2, 4))),
+            "day": lambda: str(self._rng.randint(1, 31)),
             "gerund_o_cap": lambda: self._verb("verb_object", "gerund").capitalize(),
             "present_o_plural": lambda: self._verb("verb_object", "base"),
         }
@@ -238,6 +275,29 @@ class Sentences:
 
     def _word(self, kind: str) -> str:
         return self._rng.choice(words()[kind])
+
+    def _any_word(self) -> str:
+        if self._rng.random() < 0.3:
+            return self._made_up()
+        kind = self._rng.choice(
+            ("everyday", "everyday", "everyday", "person", "animal", "thing", "food", "place", "idea")
+        )
+        return self._word(kind).partition("/")[0]
+
+    def _made_up(self) -> str:
+        # one to three syllables, of which only the last is sure to be closed
+        syllables = self._rng.choices((1, 2, 3), (3, 5, 2))[0]
+        parts = []
+        for left in reversed(range(syllables)):
+            parts += [self._rng.choice(ONSETS.split()), self._rng.choice(NUCLEI.split())]
+            if left == 0 or self._rng.random() < 0.4:
+                parts.append(self._rng.choice(CODAS.split()))
+        return "".join(parts) + (self._rng.choice(ENDINGS.split()) if self._rng.random() < 0.3 else "")
+
+    def _amount(self) -> str:
+        number = self._rng.randint(2, 400)
+        figure = f"{number}.{self._rng.randint(1, 9)}" if self._rng.random() < 0.3 else str(number)
+        return f"{figure} {plural(self._word('unit'))}"
 
     def _verb(self, kind: str, form: str) -> str:
         return conjugate(self._word(kind), form)

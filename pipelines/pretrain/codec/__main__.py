@@ -14,6 +14,7 @@ import torch
 from pipelines.pretrain.aligner.checkpoint import load_recogniser
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.data import open_crops
+from pipelines.pretrain.codec.forced import open_forced
 from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, parameters_by_part
 from pipelines.pretrain.codec.train import Schedule, Trainer
@@ -34,6 +35,8 @@ class Codec:  # conf/codec.yaml
     bounds: str
     recordings: str | None
     recordings_share: float = within(low=0, high=1)
+    material: str
+    forced: str
     out: str
     shape: Shape
     codebook_decay: float = within(low=0, high=1)
@@ -66,8 +69,18 @@ def main(config: Codec) -> None:
     )
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
     listener = Listener(load_recogniser(Path(config.aligner)), hop=codec.hop)
-    trainer = Trainer(codec, crops, listener, schedule, config.device)
+    forced = open_forced(
+        Path(config.corpus),
+        Path(config.material),
+        Path(config.forced),
+        recordings=config.recordings,
+        recordings_share=config.recordings_share,
+        seed=config.schedule.seed,
+    )
+    trainer = Trainer(codec, crops, listener, schedule, config.device, forced)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
+    if forced is None:
+        log.info("to go on: train the talker, run `python -m pipelines.pretrain.talker.forced`, then this again")
 
 
 if __name__ == "__main__":

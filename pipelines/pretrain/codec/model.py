@@ -133,7 +133,7 @@ class Output(NamedTuple):
     """One pass through the codec."""
 
     audio: layers.Audio | None  # if asked for
-    envelope: Float[Tensor, "batch time bands"]  # what the features before the waveform tell of it (loss.Envelope)
+    envelope: Float[Tensor, "rows time bands"]  # what the features before the waveform tell of it (loss.Envelope)
     letters: Float[Tensor, "batch frames LETTERS SYMBOLS"]  # logits: what the first codebook alone tells
     commitment: Tensor
     codes: Int[Tensor, "vectors codebooks"] | None
@@ -174,17 +174,25 @@ class TrainableCodec(nn.Module):
         return layers.contextualise(layers.analyse(audio, self.stock.encoder), self.stock.encoder)
 
     def forward(
-        self, audio: layers.Audio, *, quantise: bool, sound: bool = True, kept: Int[Tensor, " batch"] | None = None
+        self,
+        audio: layers.Audio,
+        *,
+        quantise: bool,
+        sound: bool = True,
+        kept: Int[Tensor, " batch"] | None = None,
+        forced: Int[Tensor, "forced frames codebooks"] | None = None,
     ) -> Output:
         """Encode, quantise (if so far) and decode crops of whole frames; up to the waveform if `sound`.
 
-        Of each crop's codebooks after the first the decoder is given `kept`; by default all.
+        Of each crop's codebooks after the first the decoder is given `kept`; by default all. What it makes of `forced`
+        codes comes after the crops, in `audio` and `envelope`.
         """
         latents = self.latents(audio)
         batch, time, _ = latents.shape
         parts, commitment, codes = [], latents.new_zeros((), dtype=torch.float32), []
         letters = latents.new_zeros(0)
-        for encoder, decoder, books in self._halves():
+        told = forced.tensor_split([1], dim=-1) if forced is not None else (None, None)
+        for (encoder, decoder, books), given in zip(self._halves(), told, strict=True):
             vectors = layers.convolve(latents, encoder.input_proj)
             if quantise:
                 levels = None if kept is None or books is self.first else kept.repeat_interleave(time)
@@ -199,12 +207,13 @@ class TrainableCodec(nn.Module):
             if books is self.first:
                 letters = self.reader(vectors).view(batch, time, LETTERS, SYMBOLS)
                 vectors = vectors.detach()
+            if given is not None:
+                vectors = torch.cat([vectors, books.look_up(given).to(vectors.dtype)])
             parts.append(layers.convolve(vectors, decoder.output_proj))
         hidden = layers.foresee(parts[0] + parts[1], self.stock.decoder)
         features = layers.refine(hidden, self.stock.decoder)
         rendered = layers.render(features, self.stock.decoder) if sound else None
-        told = self.teller(features)
-        return Output(rendered, told, letters, commitment, torch.cat(codes, dim=1) if codes else None)
+        return Output(rendered, self.teller(features), letters, commitment, torch.cat(codes, dim=1) if codes else None)
 
     @torch.no_grad()
     def start_quantising(self, latents: Vectors, *, iterations: int) -> None:

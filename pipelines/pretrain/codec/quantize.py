@@ -55,6 +55,10 @@ class Codebooks(nn.Module):
             codes.append(chosen)
         return Quantised(x + (total - x).detach(), torch.stack(codes, dim=1), commitment / len(codes))
 
+    def look_up(self, codes: Int[Tensor, "*rows levels"]) -> Float[Tensor, "*rows dimensions"]:
+        """What codes stand for, all levels together."""
+        return torch.stack([book[codes[..., level]] for level, book in enumerate(self.vectors)]).sum(dim=0)
+
     def _follow(self, level: int, x: Vectors, chosen: Int[Tensor, " count"]) -> None:
         usage, sums = self.usage[level], self.sums[level]
         usage.mul_(self._decay).index_add_(0, chosen, torch.full_like(x[:, 0], 1 - self._decay))

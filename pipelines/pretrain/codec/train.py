@@ -1,4 +1,4 @@
-"""The codec in training: features first, then sound (`Schedule`)."""
+"""The codec in training: features first, then sound, then what the talker says (`Schedule`)."""
 
 import logging
 import math
@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from pipelines.pretrain import average
 from pipelines.pretrain.codec.data import Crops, Drawn
+from pipelines.pretrain.codec.forced import ForcedCrops, Said
 from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
@@ -25,10 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Crop:  # conf/codec.yaml
-    """One kind of batch: how many crops of how many frames."""
+    """One kind of batch: how many crops of how many frames, and how many more with codes of the talker's."""
 
     count: int = within(low=1)
     frames: int = within(low=1)
+    forced: int = 0
 
 
 @dataclass(kw_only=True)
@@ -36,6 +38,7 @@ class Phase(Pace):  # conf/codec.yaml
     """How long and how fast it learns one thing, and from what batches, in turns."""
 
     crops: list[Crop]
+    heard: float = within(low=0)
 
 
 @dataclass(kw_only=True)
@@ -43,11 +46,13 @@ class Schedule(Log):  # conf/codec.yaml
     """First the features, with encoder and codebooks; then the sound, while encoder and codebooks stay as they are.
 
     So codes are final after the first phase: what is trained on them need not wait for the sound, and a decoder that
-    went on learning takes the place of the one before.
+    went on learning takes the place of the one before. In the last phase the decoder is also given codes of which the
+    talker has said all but the first: it learns to hold on to the words that the first tells where the others waver.
     """
 
     features: Phase
     sound: Phase
+    forced: Phase
     weight_decay: float = within(low=0)
     clip_norm: float = within(above=0)
     average_decay: float = within(low=0, high=1)
@@ -56,7 +61,6 @@ class Schedule(Log):  # conf/codec.yaml
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
     envelope: float = within(low=0)
-    heard: float = within(low=0)
     letters: float = within(low=0)
     dropout: float = within(low=0, high=1)  # of codebooks: how often some are left out
     convergence: float = within(low=0)
@@ -68,6 +72,7 @@ class Schedule(Log):  # conf/codec.yaml
             self,
             features=self.features.with_larger_batches(factor),
             sound=self.sound.with_larger_batches(factor),
+            forced=self.forced.with_larger_batches(factor),
             autoencoder_steps=-(-self.autoencoder_steps // factor),
             average_decay=self.average_decay**factor,
         )
@@ -77,9 +82,16 @@ class Trainer:
     """A codec in training: everything that a checkpoint holds, and the step."""
 
     def __init__(
-        self, codec: TrainableCodec, crops: Crops, listener: Listener, schedule: Schedule, device: Device
+        self,
+        codec: TrainableCodec,
+        crops: Crops,
+        listener: Listener,
+        schedule: Schedule,
+        device: Device,
+        forced: ForcedCrops | None = None,
     ) -> None:
         self.codec, self.crops, self.schedule, self.device = codec.to(device.name), crops, schedule, device
+        self._forced = forced
         self._listener = listener.to(device.name)
         if schedule.features.steps <= schedule.autoencoder_steps:
             raise InputError(
@@ -87,7 +99,8 @@ class Trainer:
             )
         self.step, self.seconds = 0, 0.0
         self._since = 0  # the step at which the optimiser began
-        self.steps = schedule.features.steps + schedule.sound.steps
+        self._phases = [schedule.features, schedule.sound, *([schedule.forced] if forced else [])]
+        self.steps = sum(phase.steps for phase in self._phases)
         self._spectra = Spectra().to(device.name)
         learning = [codec.stock, codec.teller, codec.reader]
         self._parameters = [p for module in learning for p in module.parameters() if p.requires_grad]
@@ -101,12 +114,19 @@ class Trainer:
         """Whether the features are done."""
         return self.step >= self.schedule.features.steps
 
+    def phase(self) -> tuple[Phase, int]:
+        """What the next step belongs to, and the step at which that began."""
+        began = 0
+        for phase in self._phases[:-1]:
+            if self.step < began + phase.steps:
+                return phase, began
+            began += phase.steps
+        return self._phases[-1], began
+
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        features, sound = self.schedule.features, self.schedule.sound
-        if not self.sounding:
-            return features.learning_rate(self.step, since=self._since)
-        return sound.learning_rate(self.step - features.steps, since=max(0, self._since - features.steps))
+        phase, began = self.phase()
+        return phase.learning_rate(self.step - began, since=max(0, self._since - began))
 
     def take_step(self) -> Row:
         """Learn from one batch. Returns what it measured."""
@@ -116,15 +136,20 @@ class Trainer:
             self._settle_codes()
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        sound = self.sounding
+        sound, (phase, _) = self.sounding, self.phase()
         self.codec.stock.encoder.requires_grad_(not sound)
-        crops = self.schedule.sound.crops if sound else self.schedule.features.crops
-        crop = crops[self.step % len(crops)]
-        drawn = self._draw(self.step, crop)
-        audio = drawn.audio
+        crop = phase.crops[self.step % len(phase.crops)]
+        drawn, said = self._draw(self.step, crop), self._say(self.step, crop)
         self.codec.train()
         with self.device.autocasting():
-            out = self.codec(audio, quantise=bool(self.codec.quantising), sound=sound, kept=self._kept(len(audio)))
+            out = self.codec(
+                drawn.audio,
+                quantise=bool(self.codec.quantising),
+                sound=sound,
+                kept=self._kept(len(drawn.audio)),
+                forced=said.codes if said else None,
+            )
+        audio = torch.cat([drawn.audio, said.audio]) if said else drawn.audio
         weight = self.schedule
         measured = self.codec.envelope.measure(audio)
         envelope = self.codec.envelope(out.envelope, measured)
@@ -132,7 +157,7 @@ class Trainer:
         with self.device.autocasting():
             heard = self._listener(rendered, measured)
         letters = cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten())
-        loss = weight.envelope * envelope + weight.heard * heard
+        loss = weight.envelope * envelope + phase.heard * heard
         if not sound:  # codes are final then
             loss = loss + weight.letters * letters + weight.commitment * out.commitment
         mel = convergence = torch.zeros(())
@@ -156,6 +181,14 @@ class Trainer:
     def _draw(self, number: int, crop: Crop) -> Drawn:
         drawn = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
         return Drawn(*(tensor.to(self.device.name) for tensor in drawn))
+
+    def _say(self, number: int, crop: Crop) -> Said | None:
+        if not crop.forced:
+            return None
+        if self._forced is None:
+            raise InputError("only schedule.forced.crops can have `forced` ones: until then nobody has said any.")
+        said = self._forced.draw(number, count=crop.forced * self.device.batch_factor, frames=crop.frames)
+        return Said(*(tensor.to(self.device.name) for tensor in said))
 
     def _kept(self, count: int) -> Tensor:
         # all codebooks, or as many as a die says

@@ -30,15 +30,15 @@ SHAPE = Shape(
     decoder_latent=16, decoder_hidden=16, decoder_layers=1, decoder_window=4, decoder_dim=32,
     upsampling_ratios=[2, 1, 2], upsample_rates=[4, 5, 8, 3], heads=2,
 )  # fmt: skip
-FEATURES = Phase(steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, crops=[Crop(count=3, frames=4)])
-SOUND = Phase(
-    steps=4, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2,
-    crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)],
-)  # fmt: skip
+FEATURES = Phase(
+    steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, crops=[Crop(count=3, frames=4)], heard=0.3
+)
+SOUND = replace(FEATURES, steps=4, crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)])
+FORCED = replace(FEATURES, steps=4, crops=[Crop(count=1, forced=1, frames=4)], heard=1.0)
 SCHEDULE = Schedule(
-    features=FEATURES, sound=SOUND, weight_decay=0.0, clip_norm=1.0, average_decay=0.9, autoencoder_steps=3,
-    kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, heard=0.3, letters=0.1, dropout=0.5,
-    convergence=0.5, save_minutes=60.0, log_every=2, seed=0,
+    features=FEATURES, sound=SOUND, forced=FORCED, weight_decay=0.0, clip_norm=1.0, average_decay=0.9,
+    autoencoder_steps=3, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, letters=0.1,
+    dropout=0.5, convergence=0.5, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -263,8 +263,9 @@ def test_a_listener_hears_no_distance_from_the_original_and_learns_nothing():
 
 
 def test_what_is_rendered_comes_nearer_to_the_original_for_the_listener(crops):
-    nothing_else = replace(SCHEDULE, envelope=0.0, letters=0.0, commitment=0.0, heard=1.0)
-    training = trainer(crops, replace(nothing_else, features=replace(FEATURES, steps=200), autoencoder_steps=100))
+    features = replace(FEATURES, steps=200, heard=1.0)
+    nothing_else = replace(SCHEDULE, features=features, envelope=0.0, letters=0.0, commitment=0.0)
+    training = trainer(crops, replace(nothing_else, autoencoder_steps=100))
     losses = [line["heard"] for line in run_steps(training, 60)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
@@ -333,6 +334,23 @@ def test_each_phase_has_its_rate(crops):
 
 def test_perplexity_counts_codes_in_use():
     assert perplexity(torch.tensor([1.0, 1.0, 1.0, 0.0])) == pytest.approx(3.0, rel=1e-3)
+
+
+def test_codes_that_are_given_sound_as_chosen_ones_do(crops):
+    codec, audio = codec_of_seed().eval(), crops.draw(0, count=2, frames=4).audio
+    with torch.no_grad():
+        own = codec(audio, quantise=True)
+        both = codec(audio, quantise=True, forced=own.codes.view(2, 4, SHAPE.codebooks))
+    assert len(both.audio) == len(both.envelope) == 4
+    torch.testing.assert_close(both.envelope[2:], own.envelope)
+    torch.testing.assert_close(both.audio[2:], own.audio)
+    torch.testing.assert_close(both.audio[:2], own.audio)
+
+
+def test_crops_of_a_talker_that_has_said_nothing_yet_are_refused(crops):
+    training = trainer(crops, replace(SCHEDULE, features=replace(FEATURES, crops=FORCED.crops)))
+    with pytest.raises(InputError, match=r"only schedule\.forced\.crops"):
+        training.take_step()
 
 
 def test_larger_batches_learn_from_as_much_in_fewer_steps():

@@ -75,5 +75,12 @@ def test_no_sentence_is_both_trained_on_and_held_out():
 def test_every_sentence_is_filled_in_and_begins_with_a_capital():
     sentences = Sentences(random.Random(1))
     for text in (sentences.draw(held_out=False) for _ in range(2_000)):
-        assert not set(text) & set("{}_/"), text
+        assert not set(text) & set("{}/"), text
         assert text.lstrip('"')[0].isupper() or text[0].isdigit(), text
+
+
+def test_words_that_do_not_exist_are_spelled_as_english_is():
+    sentences = Sentences(random.Random(2))
+    words = {sentences._made_up() for _ in range(500)}
+    assert len(words) > 400  # hardly any is met twice
+    assert all(word.isalpha() and set(word) & set("aeiouy") for word in words)
