@@ -8,7 +8,7 @@ from multiprocessing import get_context, parent_process
 
 
 def workers(count: int) -> ProcessPoolExecutor:
-    """A pool of so many processes. What they run must be importable; each imports it anew."""
+    """A pool of so many processes. What they run must be importable, each imports it anew: not from a `__main__.py`."""
     # a fork server: the stage may have loaded torch, whose threads do not survive a fork
     return ProcessPoolExecutor(count, mp_context=get_context("forkserver"), initializer=_serve)
 

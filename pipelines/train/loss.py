@@ -84,11 +84,17 @@ class Objective(nn.Module):
         """Teacher-forced logits of every frame and of the end."""
         return self.predict(batch, *self.read(batch))
 
-    def read(self, batch: Batch) -> tuple[Float[Tensor, "B_S hidden"], list[Tensor]]:
-        """The talker's last hidden state at every position, row by row, and each codebook's embeddings (N, hidden)."""
+    def read(
+        self, batch: Batch, *, history: Int64[Tensor, "N codebooks"] | None = None
+    ) -> tuple[Float[Tensor, "B_S hidden"], list[Tensor]]:
+        """The talker's last hidden state at every position, row by row, and each codebook's embeddings (N, hidden).
+
+        `history`: the frames that the talker is told it has said, if they are not those of the batch.
+        """
         embedded = self._embed_codes(batch.frames)
+        said = embedded if history is None else self._embed_codes(history)
         hidden = self.talker.model(
-            inputs_embeds=self._embed(batch, embedded), attention_mask=batch.attention_mask, use_cache=False
+            inputs_embeds=self._embed(batch, said), attention_mask=batch.attention_mask, use_cache=False
         ).last_hidden_state
         return hidden.flatten(0, 1), embedded
 

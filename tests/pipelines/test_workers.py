@@ -1,6 +1,7 @@
 """Processes that work for a stage."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,3 +47,11 @@ def test_ctrl_c_leaves_the_work_to_the_stage(tmp_path: Path):
     os.killpg(stage.pid, signal.SIGINT)
     assert stage.stdout.readline() == "7\n"
     assert stage.wait() == 0
+
+
+def test_no_package_is_run_with_work_that_processes_cannot_import():
+    # `python -m package` runs package/__main__.py, which a process does not import again: its functions are missing
+    for path in (PROJECT / "pipelines").rglob("__main__.py"):
+        text = path.read_text(encoding="utf-8")
+        own = set(re.findall(r"^def (\w+)", text, re.MULTILINE))
+        assert not own & set(re.findall(r"(?:partial|pool\.map|pool\.submit)\((\w+)", text)), path

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
-from pipelines.pretrain.aligner.align import bounds_of, even_bounds, speech_span
-from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER, Bounds, has_bounds, write_bounds
-from pipelines.pretrain.aligner.checkpoint import load_recogniser
+from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
-from pipelines.pretrain.aligner.model import Recogniser, Shape
+from pipelines.pretrain.aligner.model import Shape
+from pipelines.pretrain.aligner.shards import align_shard
 from pipelines.pretrain.aligner.train import Schedule, Trainer
-from pipelines.pretrain.corpus import Shard, clip_waveform, read_side
+from pipelines.pretrain.corpus import clip_waveform, read_side
 from pipelines.pretrain.device import Device, keep_memory
 from pipelines.pretrain.run import fit, resume
 from pipelines.workers import workers
@@ -37,27 +35,6 @@ class Aligner:  # conf/aligner.yaml
     shape: Shape
     schedule: Schedule
     device: Device
-
-
-@torch.inference_mode()
-def align(recogniser: Recogniser, shard: Shard) -> list[Bounds]:
-    """The bounds of every clip of a shard."""
-    found = []
-    for clip in shard.clips:
-        waveform = clip_waveform(shard, clip)
-        heard = Heard.of(waveform, clip.text)
-        batch = Batch.of([heard])
-        bounds = bounds_of(recogniser(batch.audio, batch.real)[0], heard.symbols)
-        found.append(even_bounds(*speech_span(waveform), len(heard.symbols)) if bounds is None else bounds)
-    return found
-
-
-def align_shard(source: Path, *, aligner: Path) -> None:
-    """Write the bounds of a shard's clips, unless that has been done."""
-    folder = aligner / BOUNDS_FOLDER
-    if not has_bounds(folder, source.name):
-        torch.set_num_threads(1)
-        write_bounds(folder, source.name, align(load_recogniser(aligner), Shard.read(source)))
 
 
 @stage(Aligner)

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from pipelines.pretrain.aligner.bounds import Bounds
 from pipelines.pretrain.material import Codes, Line
-from pipelines.train.dataset import Batch, Example, collate
+from pipelines.train.dataset import Batch, Example, collate, lay_out
 from voice.bounds import within
 from voice.errors import InputError
-from voice.prompt import Prompt, Vocabulary, assistant_ids, build_prompt
+from voice.prompt import Vocabulary, assistant_ids
 from voice.tts import Layout
 
+FIRST_WRONG = 0.1  # of the frames that waver, those in which the first codebook does, too
 SILENT = -1  # no text is spoken in this frame
 
 
@@ -31,6 +32,7 @@ class Mixture:  # conf/talker.yaml
     pairs: float = within(low=0, high=1)  # two clips of a speaker as one: what an in-context prompt looks like
     interleaved: float = within(low=0, high=1)  # text beside the frames instead of before them
     tagged: float = within(low=0, high=1)  # with the language tag instead of the `auto` prefix
+    wavering: float = within(low=0, high=1)  # what was said before is not quite what it was (`waver`)
     predictor: float = within(above=0, high=1)  # of the frames: the code predictor is trained on these
 
 
@@ -39,12 +41,13 @@ class Taught:
     """A batch of B rows of S positions, and where the text stands that is spoken in each of its N frames."""
 
     batch: Batch
+    history: Int64[Tensor, "N codebooks"]  # its frames as the talker is told to have said them
     row: Int64[Tensor, " N"]
     place: Int64[Tensor, " N"]  # position in the row, or SILENT
 
     def to(self, device: torch.device | str) -> "Taught":
         """Move every tensor."""
-        return Taught(self.batch.to(device), self.row.to(device), self.place.to(device))
+        return Taught(self.batch.to(device), *(t.to(device) for t in (self.history, self.row, self.place)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Source:
 def held_out(source: Source, vocabulary: Vocabulary, *, positions: int, candidates: int) -> HeldOut:
     """A batch of a source's clips, one example each."""
     # next to nothing for the code predictor: only the talker reads
-    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, predictor=0.01)
+    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, wavering=0.0, predictor=0.01)
     drawn = [
         Draws(s, None, vocabulary, plain, seed=0).draw(0, positions=positions, candidates=candidates).batch
         for s in (source, source.exchanged())
@@ -157,28 +160,21 @@ class Draws:
     def _teach(self, drawn: Sequence[list[tuple[_Clip, Source]]], rng: np.random.Generator) -> Taught:
         layout = Layout.INTERLEAVED if rng.random() < self._mixture.interleaved else Layout.WHOLE
         examples = [_join([clip.example for clip, _ in clips]) for clips in drawn]
-        prompts = [self._lay_out(e, tagged=rng.random() < self._mixture.tagged, layout=layout) for e in examples]
+        prompts = [
+            lay_out(e, self._vocabulary, tagged=rng.random() < self._mixture.tagged, layout=layout) for e in examples
+        ]
         # how a speaker sounds is told by another of their clips: this one's own would tell what it says as well
         embeddings = [source.another(clip, rng).speaker_embedding for (clip, source), *_ in drawn]
         predicted = [_share(len(e.codes), self._mixture.predictor, rng) for e in examples]
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted
         )
+        history = [waver(e.codes, rng) if rng.random() < self._mixture.wavering else e.codes for e in examples]
         places = [
             _places([clip for clip, _ in clips], prompt.text_at) for clips, prompt in zip(drawn, prompts, strict=True)
         ]
         row = torch.arange(len(drawn)).repeat_interleave(torch.tensor([len(place) for place in places]))
-        return Taught(batch, row, torch.cat(places))
-
-    def _lay_out(self, example: Example, *, tagged: bool, layout: Layout) -> Prompt:
-        return build_prompt(
-            example.role,
-            example.text,
-            frames=len(example.codes),
-            language=example.language if tagged else None,
-            layout=layout,
-            vocabulary=self._vocabulary,
-        )
+        return Taught(batch, torch.cat(history), row, torch.cat(places))
 
 
 def _length(clips: Sequence[tuple[_Clip, Source]]) -> int:
@@ -190,6 +186,22 @@ def _join(examples: Sequence[Example]) -> Example:
     first = examples[0]
     text = [token for e in examples for token in e.text]
     return Example(first.id, first.role, text, first.language, torch.cat([e.codes for e in examples]))
+
+
+def waver(codes: Int64[Tensor, "frames codebooks"], rng: np.random.Generator) -> Int64[Tensor, "frames codebooks"]:
+    """Codes of which some are not what they should be, as a talker's own are when it speaks by itself.
+
+    Told the truth alone, it comes to depend on what only true codes tell: with its own in the later codebooks of what
+    it has said, the first codebook of the next frame costs 4.1 nats instead of 1.4 (docs/log.md). So some frames, any
+    share of them, get codes of another frame, from any codebook on: the voice is right, what it says is not.
+    """
+    frames, codebooks = codes.shape
+    wrong = rng.random(frames) < rng.random()
+    since = rng.integers(1, codebooks, size=frames)
+    since[rng.random(frames) < FIRST_WRONG] = 0
+    others = codes[torch.from_numpy(rng.integers(frames, size=frames))]
+    replaced = torch.from_numpy(wrong[:, None] & (np.arange(codebooks) >= since[:, None]))
+    return torch.where(replaced, others, codes)
 
 
 def _share(frames: int, share: float, rng: np.random.Generator) -> Int64[Tensor, " p"]:

@@ -24,12 +24,12 @@ from transformers import DynamicCache
 from pipelines.pretrain.material import Codes, forced_path, read_codes
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.train.dataset import Batch, Example, collate
+from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.loss import Objective
 from pipelines.workers import workers
 from voice.bounds import within
 from voice.fresh import TalkerShape
-from voice.prompt import Vocabulary, assistant_ids, build_prompt
+from voice.prompt import Vocabulary, assistant_ids
 from voice.publish import publish
 from voice.stage import stage
 from voice.tts import Layout
@@ -83,17 +83,7 @@ class Predictor:
             Example(line.id, *assistant_ids(self._tokenizer, line.text), self._language, shard.of(line))
             for line in lines
         ]
-        prompts = [
-            build_prompt(
-                e.role,
-                e.text,
-                frames=len(e.codes),
-                language=e.language,
-                layout=Layout.WHOLE,
-                vocabulary=self._vocabulary,
-            )
-            for e in examples
-        ]
+        prompts = [lay_out(e, self._vocabulary, tagged=True, layout=Layout.WHOLE) for e in examples]
         voices = torch.from_numpy(shard.speakers[list(numbers)])
         batch = collate(examples, prompts, voices, codec_eos=self._vocabulary.codec_eos)
         hidden, _ = self._objective.read(batch)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.pretrain.aligner.__main__ import align_shard
 from pipelines.pretrain.aligner.align import bounds_of, even_bounds, speech_span
 from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER, read_bounds, write_bounds
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
 from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
+from pipelines.pretrain.aligner.shards import align_shard
 from pipelines.pretrain.aligner.train import Schedule, Trainer, letters
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.device import Device

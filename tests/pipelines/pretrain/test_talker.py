@@ -15,7 +15,7 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import fit
 from pipelines.pretrain.sounds import embeddings, read_sounds
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken
+from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken, waver
 from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
 from tests.pipelines.pretrain import test_speaker
 from tests.pipelines.pretrain.resuming import assert_goes_on
@@ -27,7 +27,7 @@ from voice.audio import FRAME_SAMPLES
 from voice.errors import InputError
 from voice.fresh import write_generation_config
 
-MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, predictor=0.5)
+MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, wavering=0.5, predictor=0.5)
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
     average_decay=0.9, positions=200, candidates=6, predictor=1.0, guidance=0.3, guided_steps=6, first_frames=1000,
@@ -180,3 +180,29 @@ def test_a_clips_own_embedding_never_tells_what_it_says(work):
 def test_larger_batches_learn_from_as_much_in_fewer_steps():
     larger = SCHEDULE.with_larger_batches(4)
     assert (larger.steps, larger.positions, larger.candidates, larger.guided_steps) == (2, 800, 24, 2)
+
+
+def test_what_was_said_wavers_in_some_frames_from_some_codebook_on():
+    codes = torch.arange(400).view(100, 4)
+    wrong = [waver(codes, np.random.default_rng(seed)) != codes for seed in range(200)]
+    rates = [float(w.any(dim=1).float().mean()) for w in wrong]
+    assert min(rates) < 0.1  # any share of the frames
+    assert max(rates) > 0.9
+    every = torch.cat(wrong)
+    assert torch.equal(every, every.cummax(dim=1).values)  # and of those all codebooks after the first wrong one
+    first, second, *_ = every.float().mean(dim=0).tolist()
+    assert 0.02 < first < 0.1 < second
+
+
+def test_what_wavers_is_told_and_not_asked_for(work):
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0)))
+    taught = training.draws.draw(0, positions=200, candidates=6)
+    assert not torch.equal(taught.history, taught.batch.frames)
+    steady = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=0.0))).draws.draw(
+        0, positions=200, candidates=6
+    )
+    assert torch.equal(steady.history, steady.batch.frames)
+    with torch.no_grad():
+        told = training.guided(taught)[0]
+        true = training.guided(replace(taught, history=taught.batch.frames))[0]
+    assert told.talker != true.talker
