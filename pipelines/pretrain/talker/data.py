@@ -169,7 +169,9 @@ class Draws:
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted
         )
-        history = [waver(e.codes, rng) if rng.random() < self._mixture.wavering else e.codes for e in examples]
+        # clip by clip: what an in-context prompt holds is true, what the talker adds to it is not
+        said = [clip.example.codes for clips in drawn for clip, _ in clips]
+        history = [waver(codes, rng) if rng.random() < self._mixture.wavering else codes for codes in said]
         places = [
             _places([clip for clip, _ in clips], prompt.text_at) for clips, prompt in zip(drawn, prompts, strict=True)
         ]
@@ -196,7 +198,7 @@ def waver(codes: Int64[Tensor, "frames codebooks"], rng: np.random.Generator) ->
     share of them, get codes of another frame, from any codebook on: the voice is right, what it says is not.
     """
     frames, codebooks = codes.shape
-    wrong = rng.random(frames) < rng.random()
+    wrong = rng.random(frames) < np.sqrt(rng.random())  # two thirds, in the mean: when it speaks, all are its own
     since = rng.integers(1, codebooks, size=frames)
     since[rng.random(frames) < FIRST_WRONG] = 0
     others = codes[torch.from_numpy(rng.integers(frames, size=frames))]
