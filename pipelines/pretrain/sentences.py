@@ -133,6 +133,9 @@ wh
 NUCLEI = "a a a e e e i i i o o o u u ai au ay ea ee ew ie igh oa oi oo ou ow oy ar er ir or ur"
 CODAS = "b ck d f ft g k l ld ll lp lt m mp n nd ng nk nt p pt r rd rk rm rn rt s sh sk sp ss st t tch th ve x zz"
 ENDINGS = "ing ed er est ly ness tion ment ful less ous able al ic ity ism y s"
+INDECENT = re.compile(
+    "f[au]+(ck|g)|c[ou]+(ck|nt|on)|n[ie]+g|sh[ie]+t|tw[ao]+t|wh[oa]+re|slu|dyk|kik|coc|cum|pi+ss|ass$"
+)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 DETERMINERS = ("the", "the", "the", "this", "that", "my", "your", "his", "her", "our", "their")
@@ -285,7 +288,12 @@ class Sentences:
         return self._word(kind).partition("/")[0]
 
     def _made_up(self) -> str:
-        # one to three syllables, of which only the last is sure to be closed
+        while INDECENT.search(word := self._syllables()):
+            pass
+        return word
+
+    def _syllables(self) -> str:
+        # one to three of them, of which only the last is sure to be closed
         syllables = self._rng.choices((1, 2, 3), (3, 5, 2))[0]
         parts = []
         for left in reversed(range(syllables)):

@@ -4,7 +4,8 @@
 
 Averages become the weights, and the optimisers begin anew, with a warm-up; a training that has a state keeps it. Corpus
 and aligner are to be made again, and `material`, whose codes are those of the checkpoint. Then the talker goes on, and
-the codec with the sound: its codes stay, once its features were done.
+the codec with its sound or, given what the talker makes of the codes, its last phase: once features are done, codes
+stay.
 """
 
 import logging

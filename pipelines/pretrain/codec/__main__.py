@@ -2,6 +2,7 @@
 
 python -m pipelines.pretrain.codec               # goes on where it stopped; `kill` it at any time
 python -m pipelines.pretrain.codec device=cuda
+python -m pipelines.pretrain.codec forced=.cache/pretrain/forced  # the last phase, once the talker has spoken
 python -m pipelines.pretrain.codec.evaluate      # what it sounds like so far, to judges that took no part
 """
 
@@ -36,7 +37,7 @@ class Codec:  # conf/codec.yaml
     recordings: str | None
     recordings_share: float = within(low=0, high=1)
     material: str
-    forced: str
+    forced: str | None
     out: str
     shape: Shape
     codebook_decay: float = within(low=0, high=1)
@@ -69,18 +70,24 @@ def main(config: Codec) -> None:
     )
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
     listener = Listener(load_recogniser(Path(config.aligner)), hop=codec.hop)
-    forced = open_forced(
-        Path(config.corpus),
-        Path(config.material),
-        Path(config.forced),
-        recordings=config.recordings,
-        recordings_share=config.recordings_share,
-        seed=config.schedule.seed,
+    forced = (
+        None
+        if config.forced is None
+        else open_forced(
+            Path(config.corpus),
+            Path(config.material),
+            Path(config.forced),
+            recordings=config.recordings,
+            recordings_share=config.recordings_share,
+            seed=config.schedule.seed,
+        )
     )
     trainer = Trainer(codec, crops, listener, schedule, config.device, forced)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
-    if forced is None:
-        log.info("to go on: train the talker, run `python -m pipelines.pretrain.talker.forced`, then this again")
+    if forced is None and trainer.step >= trainer.steps:
+        log.info(
+            "done but for its last phase, for which the talker must have spoken: forced=.cache/pretrain/forced then"
+        )
 
 
 if __name__ == "__main__":

@@ -30,8 +30,12 @@ class ForcedShard:
 
     def __init__(self, shard: Shard, material: Codes, codes: Int16[np.ndarray, "frames codebooks"]) -> None:
         self._samples, self._codes = shard.samples(), codes
-        clips = zip(shard.clips, material.lines, strict=True)
-        starts, counts = zip(*(_frames(clip, line.frames) for clip, line in clips), strict=True)
+        encoded = [(clip.id, clip.text, -(-clip.samples // FRAME_SAMPLES)) for clip in shard.clips]
+        if encoded != [(line.id, line.text, line.frames) for line in material.lines]:
+            raise InputError(
+                f"{material.folder} is of another corpus. Remove it and run `python -m pipelines.pretrain.material`."
+            )
+        starts, counts = zip(*(_frames(clip) for clip in shard.clips), strict=True)
         self._starts, self._counts = np.concatenate(starts), np.concatenate(counts)
 
     def __len__(self) -> int:
@@ -47,9 +51,9 @@ class ForcedShard:
         return audio.reshape(-1), self._codes[some].astype(np.int64)
 
 
-def _frames(clip: Clip, frames: int) -> tuple[np.ndarray, np.ndarray]:
+def _frames(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     # where each frame of a clip begins in its shard, and how many samples of it the clip has
-    starts = np.arange(frames) * FRAME_SAMPLES
+    starts = np.arange(0, clip.samples, FRAME_SAMPLES)
     return clip.start + starts, np.clip(clip.samples - starts, 0, FRAME_SAMPLES)
 
 
@@ -71,21 +75,24 @@ class ForcedCrops:
         shards = self._sources[rng.choice(len(self._sources), p=self._shares)]
         sizes = np.array([len(shard) for shard in shards], dtype=np.float64)
         shard = shards[rng.choice(len(shards), p=sizes / sizes.sum())]
+        if len(shard) < frames:
+            raise InputError(f"a shard of {len(shard)} frames has no crop of {frames}. Lower schedule.forced.crops.")
         return shard.crop(int(rng.integers(len(shard) - frames + 1)), frames)
 
 
 def open_forced(
     corpus: Path, material: Path, forced: Path, *, recordings: str | None, recordings_share: float, seed: int
-) -> ForcedCrops | None:
-    """The training side as the talker would say it; None before `pipelines.pretrain.talker.forced` has run."""
-    if not forced.is_dir():
-        return None
+) -> ForcedCrops:
+    """The training side as the talker would say it."""
 
     def side(name: str) -> list[ForcedShard]:
         audio = {shard.folder.name: shard for shard in read_side(corpus, name)}
         said = [codes for codes in read_codes(material, [name]) if forced_path(forced, codes).is_file()]
         if not said:
-            raise InputError(f"{forced} holds nothing of {name!r}. Run `python -m pipelines.pretrain.talker.forced`.")
+            raise InputError(
+                f"{forced} holds nothing of {name!r}. Run `python -m pipelines.pretrain.talker.forced`, "
+                "with recordings= as here."
+            )
         return [ForcedShard(audio[codes.folder.name], codes, read_forced(forced, codes)) for codes in said]
 
     sources = [(1.0, side("train"))]

@@ -169,9 +169,11 @@ class Draws:
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted
         )
-        # clip by clip: what an in-context prompt holds is true, what the talker adds to it is not
-        said = [clip.example.codes for clips in drawn for clip, _ in clips]
-        history = [waver(codes, rng) if rng.random() < self._mixture.wavering else codes for codes in said]
+        # the first of a pair stays: what an in-context prompt holds is true, what the talker adds to it is not
+        history = [clip.example.codes for clips in drawn for clip, _ in clips]
+        for last in np.cumsum([len(clips) for clips in drawn]) - 1:
+            if rng.random() < self._mixture.wavering:
+                history[last] = waver(history[last], rng)
         places = [
             _places([clip for clip, _ in clips], prompt.text_at) for clips, prompt in zip(drawn, prompts, strict=True)
         ]

@@ -12,7 +12,7 @@ from pipelines.pretrain.codec.train import Trainer
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.material import Codes, Line, forced_path, read_codes, read_forced
 from pipelines.pretrain.run import fit, resume, save
-from pipelines.pretrain.talker.forced import Forced, force_shard
+from pipelines.pretrain.talker.forced import Forced, force_shard, load
 from tests.pipelines.pretrain import test_codec, test_talker
 from tests.pipelines.pretrain.conftest import crops_of
 from tests.pipelines.pretrain.shapes import TALKER_SHAPE
@@ -36,11 +36,13 @@ def config(work: Path) -> Forced:
 def forced(work: Path, config: Forced) -> ForcedCrops:
     """What it said."""
     force_shard(read_codes(work / "material", ["train"])[0], config)
-    crops = open_forced(
-        work / "corpus", work / "material", work / "forced", recordings=None, recordings_share=0.0, seed=0
+    return opened(work)
+
+
+def opened(work: Path, recordings: str | None = None) -> ForcedCrops:
+    return open_forced(
+        work / "corpus", work / "material", work / "forced", recordings=recordings, recordings_share=0.2, seed=0
     )
-    assert crops
-    return crops
 
 
 def test_the_first_codebook_stays_and_the_others_are_said(work, config, forced):
@@ -66,9 +68,28 @@ def test_what_is_said_depends_on_the_seed_alone_and_is_not_said_twice(work, conf
 
 def test_codes_of_another_codec_are_refused(work, forced, tmp_path):
     [shard] = read_codes(work / "material", ["train"])
-    np.save(forced_path(tmp_path, shard), shard.codes[:-1])
-    with pytest.raises(InputError, match="belongs to other codes"):
-        read_forced(tmp_path, shard)
+    other = (shard.codes + 1) % TALKER_SHAPE.codebook_size
+    for codes in (shard.codes[:-1], other):
+        np.save(forced_path(tmp_path, shard), codes)
+        with pytest.raises(InputError, match="belongs to other codes"):
+            read_forced(tmp_path, shard)
+
+
+def test_recordings_that_nobody_has_said_are_one_clear_line(work, forced):
+    with pytest.raises(InputError, match="me_train"):
+        opened(work, recordings="me")
+
+
+def test_the_likeliest_codes_are_those_that_the_objective_expects(work, config):
+    [shard] = read_codes(work / "material", ["train"])
+    predictor = load(config)
+    batch, hidden = predictor._read(shard, range(4))
+    codes = predictor._draw(hidden, batch.frames[:, 0], 1e-4, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        read, _ = predictor._objective.read(batch)
+        embedded = predictor._objective._embed_codes(codes)
+        logits = predictor._objective.predict(replace(batch, frames=codes), read, embedded).predictor
+    assert torch.equal(logits.argmax(dim=-1), codes[:, 1:])
 
 
 def test_crops_are_whole_frames_of_clips_with_the_codes_that_belong_to_them(tmp_path):
@@ -83,7 +104,15 @@ def test_crops_are_whole_frames_of_clips_with_the_codes_that_belong_to_them(tmp_
     audio, chosen = ForcedShard(shard, material, codes).crop(0, 3)
     assert np.array_equal(chosen, codes)
     first, second = (clip_waveform(shard, clip) for clip in clips)
-    assert np.array_equal(audio, np.concatenate([first, np.zeros(100, np.float32), second]))
+    whole = np.concatenate([first, np.zeros(100, np.float32), second])
+    assert np.array_equal(audio, whole)
+    audio, chosen = ForcedShard(shard, material, codes).crop(1, 2)
+    assert np.array_equal(chosen, codes[1:])
+    assert np.array_equal(audio, whole[FRAME_SAMPLES:])
+    with pytest.raises(InputError, match="has no crop of 4"):
+        ForcedCrops([(1.0, [ForcedShard(shard, material, codes)])], seed=0).draw(0, count=1, frames=4)
+    with pytest.raises(InputError, match="another corpus"):
+        ForcedShard(shard, replace(material, lines=lines[::-1]), codes)
 
 
 def test_a_decoder_learns_from_what_the_talker_said_and_no_code_moves(work, forced):

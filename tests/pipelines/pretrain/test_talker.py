@@ -202,6 +202,24 @@ def test_what_wavers_is_told_and_not_asked_for(work):
         0, positions=200, candidates=6
     )
     assert torch.equal(steady.history, steady.batch.frames)
+    assert torch.equal(taught.batch.frames, steady.batch.frames)
+    assert torch.equal(taught.batch.targets, steady.batch.targets)
+
+
+def test_the_first_of_a_pair_is_told_as_it_was(work):
+    mixture = replace(MIXTURE, wavering=1.0, pairs=1.0)
+    training = trainer(work, replace(SCHEDULE, mixture=mixture))
+    taught = training.draws.draw(0, positions=400, candidates=6)
+    wrong = (taught.history != taught.batch.frames).any(dim=1)
+    shortest = min(clip.line.frames for clip in training.draws._corpus.clips)
+    for row in range(len(taught.batch.text)):
+        assert not wrong[taught.row == row][:shortest].any()
+    assert wrong.any()
+
+
+def test_a_history_changes_what_a_batch_costs(work):
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0)))
+    taught = training.draws.draw(0, positions=200, candidates=6)
     with torch.no_grad():
         told = training.guided(taught)[0]
         true = training.guided(replace(taught, history=taught.batch.frames))[0]
