@@ -70,10 +70,9 @@ def main(config: Codec) -> None:
     )
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
     listener = Listener(load_recogniser(Path(config.aligner)), hop=codec.hop)
-    forced = (
-        None
-        if config.forced is None
-        else open_forced(
+    forced = None
+    if config.forced is not None:
+        forced = open_forced(
             Path(config.corpus),
             Path(config.material),
             Path(config.forced),
@@ -81,7 +80,6 @@ def main(config: Codec) -> None:
             recordings_share=config.recordings_share,
             seed=config.schedule.seed,
         )
-    )
     trainer = Trainer(codec, crops, listener, schedule, config.device, forced)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
     if forced is None and trainer.step >= trainer.steps:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipelines.pretrain.aligner.bounds import Bounds, read_bounds
+from pipelines.pretrain.codec.mixing import Mixed, with_recordings
 from pipelines.pretrain.corpus import Shard, read_side
 from voice.audio import FRAME_SAMPLES, from_pcm16
 
@@ -51,11 +52,8 @@ class Crops:
 
     def __init__(self, sources: Sequence[tuple[float, Sequence[tuple[Shard, Letters]]]], *, seed: int) -> None:
         self._seed = seed
-        self._shards = [[(shard.samples(), letters) for shard, letters in shards] for _, shards in sources]
-        self._shares = np.array([share for share, _ in sources]) / sum(share for share, _ in sources)
-        # a shard is drawn by its length, so that every second is as likely
-        sizes = [np.array([len(samples) for samples, _ in part], dtype=np.float64) for part in self._shards]
-        self._odds = [size / size.sum() for size in sizes]
+        mapped = [(share, [(shard.samples(), letters) for shard, letters in shards]) for share, shards in sources]
+        self._shards = Mixed(mapped, length=lambda shard: len(shard[0]))
 
     def draw(self, number: int, *, count: int, frames: int) -> Drawn:
         """Batch `number`: `count` crops of whole frames."""
@@ -64,8 +62,7 @@ class Crops:
         return Drawn(torch.from_numpy(np.stack(audio)), torch.from_numpy(np.stack(letters)))
 
     def _crop(self, rng: np.random.Generator, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        source, length = rng.choice(len(self._shards), p=self._shares), frames * FRAME_SAMPLES
-        samples, letters = self._shards[source][rng.choice(len(self._odds[source]), p=self._odds[source])]
+        (samples, letters), length = self._shards.draw(rng), frames * FRAME_SAMPLES
         start = int(rng.integers(max(1, len(samples) - length)))
         crop = from_pcm16(np.asarray(samples[start : start + length]))
         crop = np.pad(crop, (0, length - len(crop))) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
@@ -80,7 +77,4 @@ def open_crops(corpus: Path, bounds: Path, *, recordings: str | None, recordings
         aligned = [read_bounds(bounds, shard.folder.name, [clip.text for clip in shard.clips]) for shard in shards]
         return [(shard, Letters(shard, at)) for shard, at in zip(shards, aligned, strict=True)]
 
-    sources = [(1.0, side("train"))]
-    if recordings:
-        sources = [(1 - recordings_share, sources[0][1]), (recordings_share, side(f"{recordings}_train"))]
-    return Crops(sources, seed=seed)
+    return Crops(with_recordings(side, recordings, recordings_share), seed=seed)

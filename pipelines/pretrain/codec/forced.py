@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int16, Int64
 from torch import Tensor
 
+from pipelines.pretrain.codec.mixing import Mixed, with_recordings
 from pipelines.pretrain.corpus import Clip, Shard, read_side
 from pipelines.pretrain.material import Codes, forced_path, read_codes, read_forced
 from voice.audio import FRAME_SAMPLES, from_pcm16
@@ -54,16 +55,14 @@ class ForcedShard:
 def _frames(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     # where each frame of a clip begins in its shard, and how many samples of it the clip has
     starts = np.arange(0, clip.samples, FRAME_SAMPLES)
-    return clip.start + starts, np.clip(clip.samples - starts, 0, FRAME_SAMPLES)
+    return clip.start + starts, np.minimum(clip.samples - starts, FRAME_SAMPLES)
 
 
 class ForcedCrops:
     """Draws batches from sources, each with its share of the crops."""
 
     def __init__(self, sources: Sequence[tuple[float, Sequence[ForcedShard]]], *, seed: int) -> None:
-        self._seed = seed
-        self._sources = [shards for _, shards in sources]
-        self._shares = np.array([share for share, _ in sources]) / sum(share for share, _ in sources)
+        self._seed, self._shards = seed, Mixed(sources, length=len)
 
     def draw(self, number: int, *, count: int, frames: int) -> Said:
         """Batch `number`: `count` crops of so many frames."""
@@ -72,9 +71,7 @@ class ForcedCrops:
         return Said(torch.from_numpy(np.stack(audio)), torch.from_numpy(np.stack(codes)))
 
     def _crop(self, rng: np.random.Generator, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        shards = self._sources[rng.choice(len(self._sources), p=self._shares)]
-        sizes = np.array([len(shard) for shard in shards], dtype=np.float64)
-        shard = shards[rng.choice(len(shards), p=sizes / sizes.sum())]
+        shard = self._shards.draw(rng)
         if len(shard) < frames:
             raise InputError(f"a shard of {len(shard)} frames has no crop of {frames}. Lower schedule.forced.crops.")
         return shard.crop(int(rng.integers(len(shard) - frames + 1)), frames)
@@ -95,7 +92,4 @@ def open_forced(
             )
         return [ForcedShard(audio[codes.folder.name], codes, read_forced(forced, codes)) for codes in said]
 
-    sources = [(1.0, side("train"))]
-    if recordings:
-        sources = [(1 - recordings_share, sources[0][1]), (recordings_share, side(f"{recordings}_train"))]
-    return ForcedCrops(sources, seed=seed)
+    return ForcedCrops(with_recordings(side, recordings, recordings_share), seed=seed)

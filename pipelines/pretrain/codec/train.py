@@ -109,11 +109,6 @@ class Trainer:
         )
         self.average = average.weights(codec.stock)
 
-    @property
-    def sounding(self) -> bool:
-        """Whether the features are done."""
-        return self.step >= self.schedule.features.steps
-
     def phase(self) -> tuple[Phase, int]:
         """What the next step belongs to, and the step at which that began."""
         began = 0
@@ -136,7 +131,8 @@ class Trainer:
             self._settle_codes()
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        sound, (phase, _) = self.sounding, self.phase()
+        phase, _ = self.phase()
+        sound = phase is not self.schedule.features
         self.codec.stock.encoder.requires_grad_(not sound)
         crop = phase.crops[self.step % len(phase.crops)]
         drawn, said = self._draw(self.step, crop), self._say(self.step, crop)
