@@ -50,8 +50,8 @@ nano: setup ## train `nano` from scratch: hours on two cores (DEVICE=cuda RECORD
 	@command -v espeak-ng >/dev/null || { echo 'error: espeak-ng is missing. Install it: apt-get install espeak-ng' >&2; exit 1; }
 	python -m pipelines.pretrain.corpus $(if $(RECORDINGS),recordings=$(RECORDINGS))
 	python -m pipelines.pretrain.aligner device=$(DEVICE) $(DONOR)
-	python -m pipelines.pretrain.codec device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.speaker $(DONOR)
+	python -m pipelines.pretrain.codec device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.material $(DONOR)
 	python -m pipelines.pretrain.talker device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.talker.forced $(DONOR)

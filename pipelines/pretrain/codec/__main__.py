@@ -16,11 +16,13 @@ from pipelines.pretrain.aligner.checkpoint import load_recogniser
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.data import open_crops
 from pipelines.pretrain.codec.forced import open_forced
+from pipelines.pretrain.codec.likeness import Likeness
 from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, parameters_by_part
 from pipelines.pretrain.codec.train import Schedule, Trainer
 from pipelines.pretrain.device import Device, keep_memory
 from pipelines.pretrain.run import go_on
+from pipelines.pretrain.speaker.checkpoint import load_encoder
 from voice.bounds import within
 from voice.stage import stage
 
@@ -33,6 +35,7 @@ class Codec:  # conf/codec.yaml
 
     corpus: str
     aligner: str
+    speaker: str
     bounds: str
     recordings: str | None
     recordings_share: float = within(low=0, high=1)
@@ -70,6 +73,7 @@ def main(config: Codec) -> None:
     )
     schedule = config.schedule.with_larger_batches(config.device.batch_factor)
     listener = Listener(load_recogniser(Path(config.aligner)), hop=codec.hop)
+    likeness = Likeness(load_encoder(Path(config.speaker)), hop=codec.hop)
     forced = None
     if config.forced is not None:
         forced = open_forced(
@@ -80,7 +84,7 @@ def main(config: Codec) -> None:
             recordings_share=config.recordings_share,
             seed=config.schedule.seed,
         )
-    trainer = Trainer(codec, crops, listener, schedule, config.device, forced)
+    trainer = Trainer(codec, crops, listener, likeness, schedule, config.device, forced)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
     if forced is None and trainer.step >= trainer.steps:
         log.info(

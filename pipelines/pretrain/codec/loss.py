@@ -3,6 +3,7 @@
 At 1 to 2 kbit/s no codec keeps the waveform; what makes words intelligible is the envelope over time and frequency.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ from voice.audio import SAMPLE_RATE
 Audio = Float[Tensor, "batch samples"]
 
 FLOOR = 3e-4  # amplitude, -70 dBFS, added before the logarithm: silence must not outweigh speech
-# window (samples) -> mel bands: as many as its resolution fills
-WINDOWS = {384: 30, 1_024: 80, 2_048: 120}
+# Window (samples) -> mel bands: as many as its resolution fills. None is longer: where every harmonic is apart, one
+# that is a little off costs twice what a whisper does (docs/log.md).
+WINDOWS = {384: 30, 1_024: 80}
 LOWEST, HIGHEST = 60.0, 11_500.0  # Hz
 SPEECH_TOP = 8_000.0  # Hz; bands above count half
 
@@ -64,7 +66,25 @@ class Spectra(nn.Module):
         return (power + 1e-12).sqrt().transpose(1, 2) * (2 / window.sum())
 
 
-class Envelope(nn.Module):
+class _Hops(nn.Module):
+    """Spectra, one for each `hop` samples, each window centred on its hop."""
+
+    window: Tensor
+    SIZE = 1_024  # samples: low harmonics apart, syllables not blurred
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self._hop = hop
+        self.register_buffer("window", torch.hann_window(self.SIZE), persistent=False)
+
+    def _spectrum(self, audio: Audio) -> Tensor:
+        """Complex, (batch, bins, time)."""
+        edge = self.SIZE - self._hop
+        padded = nn.functional.pad(audio, (edge // 2, edge - edge // 2))
+        return torch.stft(padded, self.SIZE, self._hop, window=self.window, center=False, return_complex=True)
+
+
+class Envelope(_Hops):
     """Log-mel spectra, one for each `hop` samples: what the decoder's features must tell before there is a waveform.
 
     The decoder's last ConvNeXt features are asked for it through one linear layer that is dropped afterwards. Spectra
@@ -72,18 +92,14 @@ class Envelope(nn.Module):
     through a waveform that cannot be rendered yet.
     """
 
-    window: Tensor
     mel: Tensor
     weight: Tensor
-    SIZE = 1_024  # samples: low harmonics apart, syllables not blurred
 
     def __init__(self, hop: int) -> None:
-        super().__init__()
-        self._hop = hop
-        bands, centres = _mel(self.SIZE)
-        self.register_buffer("window", torch.hann_window(self.SIZE), persistent=False)
+        super().__init__(hop)
+        bands, self.centres = _mel(self.SIZE)  # of the bands, Hz
         self.register_buffer("mel", bands, persistent=False)
-        weight = torch.where(centres > SPEECH_TOP, 0.5, 1.0)
+        weight = torch.where(self.centres > SPEECH_TOP, 0.5, 1.0)
         self.register_buffer("weight", weight / weight.mean(), persistent=False)
 
     @property
@@ -92,15 +108,48 @@ class Envelope(nn.Module):
         return WINDOWS[self.SIZE]
 
     def measure(self, audio: Audio) -> Float[Tensor, "batch time bands"]:
-        """In nats of amplitude; each window is centred on its hop."""
-        edge = self.SIZE - self._hop
-        padded = nn.functional.pad(audio, (edge // 2, edge - edge // 2))
-        spectrum = torch.stft(padded, self.SIZE, self._hop, window=self.window, center=False, return_complex=True)
-        return ((spectrum.abs() * (2 / self.window.sum())).transpose(1, 2) @ self.mel + FLOOR).log()
+        """In nats of amplitude."""
+        magnitude = self._spectrum(audio).abs() * (2 / self.window.sum())
+        return (magnitude.transpose(1, 2) @ self.mel + FLOOR).log()
 
     def forward(self, told: Float[Tensor, "batch time bands"], measured: Float[Tensor, "batch time bands"]) -> Tensor:
         """Mean absolute distance."""
         return ((told.float() - measured).abs() * self.weight).mean()
+
+
+class Periods(_Hops):
+    """How alike the sound is to itself so much earlier: its autocorrelation at the lags of all pitches.
+
+    Mel bands tell apart the harmonics of high voices only, and an average spectrum costs little where they are not hit.
+    So what learns from spectra alone whispers. Here a voice of any pitch has a peak at its period, and noise has none.
+    """
+
+    cosines: Tensor
+    LAGS = 64  # evenly spaced in pitch: 22 an octave
+    PITCHES = (60.0, 420.0)  # Hz
+    TOP = 1_200.0  # Hz: the first harmonics; above, formants would be taken for periods of their own
+    QUIET = 3e-3  # amplitude: noise so soft has no period
+
+    def __init__(self, hop: int) -> None:
+        super().__init__(hop)
+        lowest, highest = self.PITCHES
+        lags = SAMPLE_RATE / torch.logspace(math.log2(highest), math.log2(lowest), self.LAGS, base=2.0)  # samples
+        bins = torch.arange(1, int(self.TOP * self.SIZE / SAMPLE_RATE) + 1)
+        # the autocorrelation of a window falls with the lag by itself
+        power = torch.fft.rfft(self.window, 2 * self.SIZE).abs().square()
+        fall = torch.fft.irfft(power)[lags.round().long()] / self.window.square().sum()
+        cosines = torch.cos(2 * math.pi * bins[:, None] * lags / self.SIZE) / fall
+        self.register_buffer("cosines", cosines, persistent=False)
+
+    def measure(self, audio: Audio) -> Float[Tensor, "batch time lags"]:
+        """Of 1 where it repeats itself, 0 where it does not."""
+        amplitude = self._spectrum(audio)[:, 1 : len(self.cosines) + 1].abs() * (2 / self.window.sum())
+        power = amplitude.square().transpose(1, 2)
+        return power @ self.cosines / (power.sum(-1, keepdim=True) + self.QUIET**2)
+
+    def forward(self, told: Float[Tensor, "batch time lags"], measured: Float[Tensor, "batch time lags"]) -> Tensor:
+        """Mean squared distance."""
+        return (told.float() - measured).square().mean()
 
 
 def _mel(size: int) -> tuple[Float[Tensor, "bins bands"], Float[Tensor, " bands"]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.data import LETTERS, SYMBOLS
-from pipelines.pretrain.codec.loss import Envelope
+from pipelines.pretrain.codec.loss import Envelope, Periods
 from pipelines.pretrain.codec.quantize import Codebooks, Vectors
 from pipelines.pretrain.weights import WEIGHTS_FILE, save_weights
 from voice.audio import FRAME_SAMPLES
@@ -134,6 +134,7 @@ class Output(NamedTuple):
 
     audio: layers.Audio | None  # if asked for
     envelope: Float[Tensor, "rows time bands"]  # what the features before the waveform tell of it (loss.Envelope)
+    periods: Float[Tensor, "rows time lags"]  # the same (loss.Periods)
     letters: Float[Tensor, "batch frames LETTERS SYMBOLS"]  # logits: what the first codebook alone tells
     commitment: Tensor
     codes: Int[Tensor, "vectors codebooks"] | None
@@ -155,9 +156,10 @@ class TrainableCodec(nn.Module):
         self.first = Codebooks(1, size, dim, decay=decay, revive_below=revive_below)
         self.rest = Codebooks(shape.codebooks - 1, size, dim, decay=decay, revive_below=revive_below)
         self.hop = FRAME_SAMPLES // int(torch.tensor(shape.upsampling_ratios).prod())  # samples per feature
-        self.envelope = Envelope(self.hop)
+        self.envelope, self.periods = Envelope(self.hop), Periods(self.hop)
         self.teller = nn.Linear(shape.decoder_latent, self.envelope.bands)
         nn.init.constant_(self.teller.bias, -5.0)  # the mean of log-mels of speech
+        self.tuner = nn.Linear(shape.decoder_latent, Periods.LAGS)
         self.reader = nn.Sequential(nn.Linear(dim, READER), nn.GELU(), nn.Linear(READER, LETTERS * SYMBOLS))
         self.quantising: Tensor
         self.register_buffer("quantising", torch.tensor(False))
@@ -185,14 +187,14 @@ class TrainableCodec(nn.Module):
         """Encode, quantise (if so far) and decode crops of whole frames; up to the waveform if `sound`.
 
         Of each crop's codebooks after the first the decoder is given `kept`; by default all. What it makes of `forced`
-        codes comes after the crops, in `audio` and `envelope`.
+        codes comes after the crops, in `audio`, `envelope` and `periods`.
         """
         latents = self.latents(audio)
         batch, time, _ = latents.shape
         parts, commitment, codes = [], latents.new_zeros((), dtype=torch.float32), []
         letters = latents.new_zeros(0)
-        told = forced.tensor_split([1], dim=-1) if forced is not None else (None, None)
-        for (encoder, decoder, books), given in zip(self._halves(), told, strict=True):
+        said = forced.tensor_split([1], dim=-1) if forced is not None else (None, None)
+        for (encoder, decoder, books), given in zip(self._halves(), said, strict=True):
             vectors = layers.convolve(latents, encoder.input_proj)
             if quantise:
                 levels = None if kept is None or books is self.first else kept.repeat_interleave(time)
@@ -213,7 +215,8 @@ class TrainableCodec(nn.Module):
         hidden = layers.foresee(parts[0] + parts[1], self.stock.decoder)
         features = layers.refine(hidden, self.stock.decoder)
         rendered = layers.render(features, self.stock.decoder) if sound else None
-        return Output(rendered, self.teller(features), letters, commitment, torch.cat(codes, dim=1) if codes else None)
+        told = self.teller(features), self.tuner(features)
+        return Output(rendered, *told, letters, commitment, torch.cat(codes, dim=1) if codes else None)
 
     @torch.no_grad()
     def start_quantising(self, latents: Vectors, *, iterations: int) -> None:

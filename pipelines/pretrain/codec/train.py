@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from pipelines.pretrain import average
 from pipelines.pretrain.codec.data import Crops, Drawn
 from pipelines.pretrain.codec.forced import ForcedCrops, Said
+from pipelines.pretrain.codec.likeness import Likeness
 from pipelines.pretrain.codec.listener import Listener
 from pipelines.pretrain.codec.loss import Spectra
 from pipelines.pretrain.codec.model import TrainableCodec, perplexity
@@ -38,7 +39,8 @@ class Phase(Pace):  # conf/codec.yaml
     """How long and how fast it learns one thing, and from what batches, in turns."""
 
     crops: list[Crop]
-    heard: float = within(low=0)
+    heard: float = within(low=0)  # weights beside 1 for log-mel of the waveform
+    likeness: float = within(low=0)
 
 
 @dataclass(kw_only=True)
@@ -61,6 +63,7 @@ class Schedule(Log):  # conf/codec.yaml
     kmeans_iterations: int = within(low=1)
     commitment: float = within(low=0)
     envelope: float = within(low=0)
+    periods: float = within(low=0)
     letters: float = within(low=0)
     dropout: float = within(low=0, high=1)  # of codebooks: how often some are left out
     convergence: float = within(low=0)
@@ -86,13 +89,14 @@ class Trainer:
         codec: TrainableCodec,
         crops: Crops,
         listener: Listener,
+        likeness: Likeness,
         schedule: Schedule,
         device: Device,
         forced: ForcedCrops | None = None,
     ) -> None:
         self.codec, self.crops, self.schedule, self.device = codec.to(device.name), crops, schedule, device
         self._forced = forced
-        self._listener = listener.to(device.name)
+        self._listener, self._likeness = listener.to(device.name), likeness.to(device.name)
         if schedule.features.steps <= schedule.autoencoder_steps:
             raise InputError(
                 "schedule.features.steps must exceed schedule.autoencoder_steps: codes come with features."
@@ -102,7 +106,7 @@ class Trainer:
         self._phases = [schedule.features, schedule.sound, *([schedule.forced] if forced else [])]
         self.steps = sum(phase.steps for phase in self._phases)
         self._spectra = Spectra().to(device.name)
-        learning = [codec.stock, codec.teller, codec.reader]
+        learning = [codec.stock, codec.teller, codec.tuner, codec.reader]
         self._parameters = [p for module in learning for p in module.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
@@ -149,17 +153,21 @@ class Trainer:
         weight = self.schedule
         measured = self.codec.envelope.measure(audio)
         envelope = self.codec.envelope(out.envelope, measured)
+        repeated = self.codec.periods.measure(audio)
+        periods = self.codec.periods(out.periods, repeated)
         rendered = out.envelope if out.audio is None else self.codec.envelope.measure(out.audio.float())
         with self.device.autocasting():
             heard = self._listener(rendered, measured)
+            likeness = self._likeness(rendered, measured)
         letters = cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten())
-        loss = weight.envelope * envelope + phase.heard * heard
+        loss = weight.envelope * envelope + weight.periods * periods + phase.heard * heard + phase.likeness * likeness
         if not sound:  # codes are final then
             loss = loss + weight.letters * letters + weight.commitment * out.commitment
-        mel = convergence = torch.zeros(())
+        mel = convergence = hoarse = torch.zeros(())
         if out.audio is not None:
             mel, convergence = self._spectra(out.audio.float(), audio)
-            loss = loss + mel + weight.convergence * convergence
+            hoarse = self.codec.periods(self.codec.periods.measure(out.audio.float()), repeated)
+            loss = loss + mel + weight.convergence * convergence + weight.periods * hoarse
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, weight.clip_norm)
         if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
@@ -167,12 +175,23 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
-        names = ("loss", "envelope", "heard", "letters", "mel", "convergence", "commitment", "gradient_norm")
-        parts = (loss, envelope, heard, letters, mel, convergence, out.commitment, norm)
-        values = torch.stack([part.detach().float().to(loss.device) for part in parts]).tolist()
+        parts = {
+            "loss": loss,
+            "envelope": envelope,
+            "periods": periods,
+            "heard": heard,
+            "likeness": likeness,
+            "letters": letters,
+            "mel": mel,
+            "convergence": convergence,
+            "hoarse": hoarse,
+            "commitment": out.commitment,
+            "gradient_norm": norm,
+        }
+        values = torch.stack([part.detach().float().to(loss.device) for part in parts.values()]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
-        return dict(zip(names, values, strict=True))
+        return dict(zip(parts, values, strict=True))
 
     def _draw(self, number: int, crop: Crop) -> Drawn:
         drawn = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)

@@ -12,7 +12,8 @@ from voice.audio import SAMPLE_RATE, Waveform
 from voice.upstream import mel_spectrogram
 
 LogMel = Float[Tensor, "batch time bands"]
-BANDS, HOP = 128, 256  # as `extract_speaker_embedding` of qwen-tts 0.1.1 has them
+BANDS, HOP, SIZE = 128, 256, 1_024  # as `extract_speaker_embedding` of qwen-tts 0.1.1 has them
+LOWEST, HIGHEST = 0, 12_000  # Hz; the same
 GAIN_NATS = 1.0  # deviation of the loudness drawn per crop
 TILT_NATS = 0.8  # deviation, from the lowest band to the highest: another microphone
 NOISE_SHARE = 0.5  # of the crops
@@ -22,7 +23,14 @@ NOISE_NATS = (-9.0, -5.0)  # floor of white noise, drawn; of speech one band in 
 def log_mel(audio: Float[Tensor, "batch samples"]) -> LogMel:
     """The spectra that the stock model hands to its speaker encoder."""
     return mel_spectrogram(
-        audio, n_fft=1_024, num_mels=BANDS, sampling_rate=SAMPLE_RATE, hop_size=HOP, win_size=1_024, fmin=0, fmax=12_000
+        audio,
+        n_fft=SIZE,
+        num_mels=BANDS,
+        sampling_rate=SAMPLE_RATE,
+        hop_size=HOP,
+        win_size=SIZE,
+        fmin=LOWEST,
+        fmax=HIGHEST,
     ).transpose(1, 2)
 
 

@@ -12,14 +12,19 @@ from pipelines.pretrain.aligner.model import Shape as RecogniserShape
 from pipelines.pretrain.codec import layers
 from pipelines.pretrain.codec.checkpoint import export
 from pipelines.pretrain.codec.data import LETTERS, SYMBOLS, Crops, Letters
+from pipelines.pretrain.codec.likeness import Likeness
 from pipelines.pretrain.codec.listener import Listener
-from pipelines.pretrain.codec.loss import Envelope, Spectra
+from pipelines.pretrain.codec.loss import Envelope, Periods, Spectra
 from pipelines.pretrain.codec.model import Shape, TrainableCodec, perplexity
 from pipelines.pretrain.codec.quantize import Codebooks
 from pipelines.pretrain.codec.train import Crop, Phase, Schedule, Trainer
 from pipelines.pretrain.corpus import Clip, Shard
 from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Row, fit, read_log, read_state, resume, save
+from pipelines.pretrain.speaker.data import log_mel
+from pipelines.pretrain.speaker.train import Shape as SpeakerShape
+from pipelines.pretrain.speaker.train import build as build_encoder
+from pipelines.pretrain.speaker.train import standardise
 from tests.sounds import speechlike
 from voice.audio import FRAME_SAMPLES, to_pcm16
 from voice.codec import Codec
@@ -31,14 +36,15 @@ SHAPE = Shape(
     upsampling_ratios=[2, 1, 2], upsample_rates=[4, 5, 8, 3], heads=2,
 )  # fmt: skip
 FEATURES = Phase(
-    steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, crops=[Crop(count=3, frames=4)], heard=0.3
-)
+    steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, crops=[Crop(count=3, frames=4)],
+    heard=0.3, likeness=0.5,
+)  # fmt: skip
 SOUND = replace(FEATURES, steps=4, crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)])
 FORCED = replace(FEATURES, steps=4, crops=[Crop(count=1, forced=1, frames=4)], heard=1.0)
 SCHEDULE = Schedule(
     features=FEATURES, sound=SOUND, forced=FORCED, weight_decay=0.0, clip_norm=1.0, average_decay=0.9,
-    autoencoder_steps=3, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, letters=0.1,
-    dropout=0.5, convergence=0.5, save_minutes=60.0, log_every=2, seed=0,
+    autoencoder_steps=3, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, periods=3.0,
+    letters=0.1, dropout=0.5, convergence=0.5, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -61,8 +67,16 @@ def listener() -> Listener:
     return Listener(Recogniser(RecogniserShape(width=16, kernel=3, layers=2, dropout=0.5)), hop=480)
 
 
+def likeness() -> Likeness:
+    torch.manual_seed(2)
+    shape = SpeakerShape(dimensions=16, channels=16, attention_channels=8, squeeze_channels=8, scale=4)
+    encoder = build_encoder(shape)
+    standardise(encoder, log_mel(torch.from_numpy(np.stack([speechlike(1.0, pitch=p) for p in (90.0, 210.0)]))))
+    return Likeness(encoder, hop=480)
+
+
 def trainer(crops: Crops, schedule: Schedule = SCHEDULE, *, seed: int = 0) -> Trainer:
-    return Trainer(codec_of_seed(seed), crops, listener(), schedule, CPU)
+    return Trainer(codec_of_seed(seed), crops, listener(), likeness(), schedule, CPU)
 
 
 def test_the_layout_of_training_gives_the_stock_models_numbers():
@@ -132,14 +146,14 @@ def test_quantised_it_learns_on_and_so_do_the_codebooks(crops):
 
 
 def test_sound_is_learnt_without_touching_a_code(crops):
-    training = trainer(crops, replace(SCHEDULE, sound=replace(SOUND, steps=60)))
+    training = trainer(crops, replace(SCHEDULE, sound=replace(SOUND, steps=80)))
     run_steps(training, FEATURES.steps)
     before, books = weights(training), training.codec.rest.vectors.clone()
-    losses = [line["mel"] for line in run_steps(training, 40)]
+    losses = [line["mel"] for line in run_steps(training, 60)]
     decoder = {name for name in before if name.startswith("decoder.") and "quantizer" not in name}
     assert decoder <= moved_since(training, before) <= {name for name in before if name.startswith("decoder.")}
     assert torch.equal(training.codec.rest.vectors, books)
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
     for name, parameter in training.codec.stock.named_parameters():
         if name.startswith("encoder."):
             assert torch.equal(training.average[name], parameter)  # the average that is exported gives the same codes
@@ -174,7 +188,7 @@ def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crop
     training.steps = 4
     fit(training, tmp_path, SCHEDULE)
     with (tmp_path / "training.csv").open("a") as file:
-        file.write("6" + ",0.1" * 12 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
+        file.write("6" + ",0.1" * 15 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
     assert resume(trainer(crops), tmp_path, device="cpu")
     assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
 
@@ -267,6 +281,66 @@ def test_what_is_rendered_comes_nearer_to_the_original_for_the_listener(crops):
     nothing_else = replace(SCHEDULE, features=features, envelope=0.0, letters=0.0, commitment=0.0)
     training = trainer(crops, replace(nothing_else, autoencoder_steps=100))
     losses = [line["heard"] for line in run_steps(training, 60)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_a_voice_is_like_itself_and_unlike_another_and_its_judge_learns_nothing():
+    judge, envelope = likeness(), Envelope(480)
+    one, other = (envelope.measure(torch.from_numpy(speechlike(1.6, pitch=p))[None]) for p in (90.0, 210.0))
+    other.requires_grad_(True)
+    assert judge.train()(one, one) < 1e-5
+    distance = judge(other, one)
+    distance.backward()
+    assert distance > 1e-3
+    assert other.grad is not None
+    assert other.grad.abs().max() > 0
+    assert not any(p.requires_grad for p in judge.parameters())
+
+
+def test_voices_are_judged_by_about_the_spectra_that_their_encoder_was_trained_on():
+    heard = []
+    audio = torch.from_numpy(speechlike(1.6, pitch=120.0))[None]
+    judge = likeness()
+    judge._encoder.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    envelope = Envelope(480).measure(audio)
+    judge(envelope, envelope)
+    expected = log_mel(audio)
+    assert heard[0].shape == expected.shape
+    loud = expected > expected.max() - 3
+    assert (heard[0] - expected)[loud].abs().mean() < 0.5  # nats
+
+
+def test_a_voice_repeats_itself_at_its_pitch_and_noise_does_not():
+    periods, time = Periods(240), torch.arange(24_000) / 24_000
+    lowest, highest = Periods.PITCHES
+    for pitch in (90.0, 150.0, 210.0, 380.0):
+        voice = 0.05 * torch.stack([torch.sin(2 * torch.pi * pitch * k * time) / k for k in range(1, 9)]).sum(0)
+        alike = periods.measure(voice[None])
+        assert alike.shape == (1, 100, Periods.LAGS)
+        at = round((Periods.LAGS - 1) * np.log2(highest / pitch) / np.log2(highest / lowest))
+        assert alike[0, 50, at] > 0.9
+        assert alike[0, 50, : max(1, at - 4)].max() < 0.9  # at no shorter period
+    torch.manual_seed(0)
+    assert periods.measure(0.05 * torch.randn(1, 24_000)).abs().mean() < 0.15
+    assert periods.measure(1e-5 * torch.randn(1, 24_000)).abs().max() < 0.01
+
+
+def test_a_whisper_is_far_from_a_voice_of_the_same_envelope():
+    torch.manual_seed(0)
+    voice = torch.from_numpy(speechlike(1.0, pitch=90.0))[None]
+    whisper = torch.fft.irfft(torch.fft.rfft(voice).abs() * torch.exp(2j * torch.pi * torch.rand(1, 12_001)))
+    periods = Periods(240)
+    lower = torch.from_numpy(speechlike(1.0, pitch=91.0))[None]
+    one, other, near = (periods.measure(sound) for sound in (voice, whisper, lower))
+    assert periods(other, one) > 5 * periods(near, one)
+
+
+@pytest.mark.parametrize("what", ["periods", "likeness"])
+def test_features_learn_what_they_are_asked_for_alone(crops, what):
+    features = replace(FEATURES, steps=200, heard=0.0, likeness=1.0 if what == "likeness" else 0.0)
+    weights = {"envelope": 0.0, "letters": 0.0, "commitment": 0.0, "periods": 3.0 if what == "periods" else 0.0}
+    training = trainer(crops, replace(SCHEDULE, features=features, autoencoder_steps=100, **weights))
+    losses = [line[what] for line in run_steps(training, 60)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 

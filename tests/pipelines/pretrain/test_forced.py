@@ -143,5 +143,5 @@ def test_without_a_talker_it_ends_with_the_sound_and_goes_on_with_one(work, forc
 
 
 def codec_trainer(work: Path, forced: ForcedCrops | None, schedule: test_codec.Schedule) -> Trainer:
-    listener = test_codec.listener()
-    return Trainer(test_codec.codec_of_seed(), crops_of(work), listener, schedule, test_codec.CPU, forced)
+    listener, likeness = test_codec.listener(), test_codec.likeness()
+    return Trainer(test_codec.codec_of_seed(), crops_of(work), listener, likeness, schedule, test_codec.CPU, forced)
