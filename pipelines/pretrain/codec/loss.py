@@ -128,7 +128,7 @@ class Periods(_Hops):
     LAGS = 64  # evenly spaced in pitch: 22 an octave
     PITCHES = (60.0, 420.0)  # Hz
     TOP = 1_200.0  # Hz: the first harmonics; above, formants would be taken for periods of their own
-    QUIET = 3e-3  # amplitude: noise so soft has no period
+    QUIET = 1e-2  # amplitude: of what is softer, the period is not asked for
 
     def __init__(self, hop: int) -> None:
         super().__init__(hop)
