@@ -14,5 +14,5 @@ def export(state: dict[str, Any], folder: Path, *, dtype: torch.dtype = torch.fl
     if not state["codec"]["quantising"]:
         raise InputError(f"step {state['step']} is still an autoencoder: no codebooks yet. Wait for its first codes.")
     codec = TrainableCodec(Shape(**state["shape"]), decay=0.0, revive_below=0.0)
-    codec.load_state_dict(state["codec"])
+    codec.restore(state["codec"])
     codec.write(folder, step=state["step"], weights=state["average"], dtype=dtype)

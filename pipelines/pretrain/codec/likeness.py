@@ -23,6 +23,7 @@ LogMels = Float[Tensor, "batch time bands"]
 
 # Nats from the amplitude of a sine, which `loss.Envelope` measures, to what the stock model does: there it counts for
 # half of the window's sum (a quarter of its size), and a band's weights have an area of one over Hz instead of bins.
+# `loss.FLOOR` is then -5.7 nats: as loud as the noise that the encoder's crops were disguised with (speaker/data.py).
 LOUDER = math.log(SIZE / 4 * SIZE / SAMPLE_RATE)
 
 
@@ -37,8 +38,8 @@ class Likeness(nn.Module):
         self._hop = hop
         heard = librosa.mel_frequencies(n_mels=BANDS + 2, fmin=LOWEST, fmax=HIGHEST)[1:-1]
         at, told = librosa.hz_to_mel(heard), librosa.hz_to_mel(Envelope(hop).centres)
-        self.register_buffer("bands", torch.tensor(np.stack([np.interp(at, told, one) for one in np.eye(len(told))])))
-        self.bands = self.bands.float()
+        bands = np.stack([np.interp(at, told, one) for one in np.eye(len(told))])
+        self.register_buffer("bands", torch.from_numpy(bands).float())
         self.eval()
 
     def train(self, mode: bool = True) -> "Likeness":

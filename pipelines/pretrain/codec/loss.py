@@ -1,4 +1,4 @@
-"""How far a waveform is from another to a listener: log-mel spectra at several window lengths, phase ignored.
+"""How far a waveform is from another to a listener: log-mel spectra at several window lengths, and periods.
 
 At 1 to 2 kbit/s no codec keeps the waveform; what makes words intelligible is the envelope over time and frequency.
 """
@@ -77,11 +77,11 @@ class _Hops(nn.Module):
         self._hop = hop
         self.register_buffer("window", torch.hann_window(self.SIZE), persistent=False)
 
-    def _spectrum(self, audio: Audio) -> Tensor:
-        """Complex, (batch, bins, time)."""
-        edge = self.SIZE - self._hop
+    def _spectrum(self, audio: Audio, points: int) -> Tensor:
+        """Complex, (batch, bins, time): windows of SIZE samples, with zeros around them up to `points`."""
+        edge = points - self._hop
         padded = nn.functional.pad(audio, (edge // 2, edge - edge // 2))
-        return torch.stft(padded, self.SIZE, self._hop, window=self.window, center=False, return_complex=True)
+        return torch.stft(padded, points, self._hop, self.SIZE, window=self.window, center=False, return_complex=True)
 
 
 class Envelope(_Hops):
@@ -109,7 +109,7 @@ class Envelope(_Hops):
 
     def measure(self, audio: Audio) -> Float[Tensor, "batch time bands"]:
         """In nats of amplitude."""
-        magnitude = self._spectrum(audio).abs() * (2 / self.window.sum())
+        magnitude = self._spectrum(audio, self.SIZE).abs() * (2 / self.window.sum())
         return (magnitude.transpose(1, 2) @ self.mel + FLOOR).log()
 
     def forward(self, told: Float[Tensor, "batch time bands"], measured: Float[Tensor, "batch time bands"]) -> Tensor:
@@ -128,23 +128,24 @@ class Periods(_Hops):
     LAGS = 64  # evenly spaced in pitch: 22 an octave
     PITCHES = (60.0, 420.0)  # Hz
     TOP = 1_200.0  # Hz: the first harmonics; above, formants would be taken for periods of their own
-    QUIET = 1e-2  # amplitude: of what is softer, the period is not asked for
+    QUIET = 1e-2  # amplitude: what is softer is to have none; at 3e-3 its gradients drowned all others
+    POINTS = 2 * _Hops.SIZE  # an autocorrelation of as many does not meet itself from behind
 
     def __init__(self, hop: int) -> None:
         super().__init__(hop)
         lowest, highest = self.PITCHES
         lags = SAMPLE_RATE / torch.logspace(math.log2(highest), math.log2(lowest), self.LAGS, base=2.0)  # samples
-        bins = torch.arange(1, int(self.TOP * self.SIZE / SAMPLE_RATE) + 1)
+        bins = torch.arange(1, int(self.TOP * self.POINTS / SAMPLE_RATE) + 1)
         # the autocorrelation of a window falls with the lag by itself
-        power = torch.fft.rfft(self.window, 2 * self.SIZE).abs().square()
+        power = torch.fft.rfft(self.window, self.POINTS).abs().square()
         fall = torch.fft.irfft(power)[lags.round().long()] / self.window.square().sum()
-        cosines = torch.cos(2 * math.pi * bins[:, None] * lags / self.SIZE) / fall
+        cosines = torch.cos(2 * math.pi * bins[:, None] * lags / self.POINTS) / fall
         self.register_buffer("cosines", cosines, persistent=False)
 
     def measure(self, audio: Audio) -> Float[Tensor, "batch time lags"]:
         """Of 1 where it repeats itself, 0 where it does not."""
-        amplitude = self._spectrum(audio)[:, 1 : len(self.cosines) + 1].abs() * (2 / self.window.sum())
-        power = amplitude.square().transpose(1, 2)
+        amplitude = self._spectrum(audio, self.POINTS)[:, 1 : len(self.cosines) + 1].abs() * (2 / self.window.sum())
+        power = amplitude.square().transpose(1, 2) * (self.SIZE / self.POINTS)  # each bin is there twice
         return power @ self.cosines / (power.sum(-1, keepdim=True) + self.QUIET**2)
 
     def forward(self, told: Float[Tensor, "batch time lags"], measured: Float[Tensor, "batch time lags"]) -> Tensor:

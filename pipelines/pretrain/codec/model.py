@@ -160,6 +160,7 @@ class TrainableCodec(nn.Module):
         self.teller = nn.Linear(shape.decoder_latent, self.envelope.bands)
         nn.init.constant_(self.teller.bias, -5.0)  # the mean of log-mels of speech
         self.tuner = nn.Linear(shape.decoder_latent, Periods.LAGS)
+        nn.init.zeros_(self.tuner.weight)  # good features, of an unpacked checkpoint, are not pulled at random
         self.reader = nn.Sequential(nn.Linear(dim, READER), nn.GELU(), nn.Linear(READER, LETTERS * SYMBOLS))
         self.quantising: Tensor
         self.register_buffer("quantising", torch.tensor(False))
@@ -218,6 +219,16 @@ class TrainableCodec(nn.Module):
         told = self.teller(features), self.tuner(features)
         return Output(rendered, *told, letters, commitment, torch.cat(codes, dim=1) if codes else None)
 
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of a training run. Raises InputError if they are of another network."""
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                "the codec's state is of another network than conf/nano/codec.yaml and this version make. "
+                "Move its folder away; `python -m pipelines.pretrain.unpack` begins from pretrained/nano."
+            ) from error
+
     @torch.no_grad()
     def start_quantising(self, latents: Vectors, *, iterations: int) -> None:
         """Give latents unit variance, by moving their scale into the projections, and put codebooks where they lie.
@@ -254,7 +265,7 @@ class TrainableCodec(nn.Module):
 
     @torch.no_grad()
     def read(self, folder: Path) -> None:
-        """Take weights and codebooks from a folder that `write` wrote. What tells spectra and letters stays."""
+        """Take weights and codebooks from a folder that `write` wrote. What tells spectra and the like stays."""
         tensors = load_file(folder / WEIGHTS_FILE)
         self.stock.load_state_dict(tensors)
         for prefix, _, books in self._stored():

@@ -261,7 +261,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
-        self.codec.load_state_dict(state["codec"])
+        self.codec.restore(state["codec"])
         average.restore(self.average, state["average"])
         if state["optimizer"]:
             self._optimizer.load_state_dict(state["optimizer"])
