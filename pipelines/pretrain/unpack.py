@@ -48,7 +48,7 @@ class Unpack:  # conf/unpack.yaml
 
 def codec_state(folder: Path, shape: CodecShape) -> State:
     """Of `pipelines.pretrain.codec`, from a `speech_tokenizer` folder."""
-    torch.manual_seed(0)  # of what tells spectra and letters, which a checkpoint does not hold
+    torch.manual_seed(0)  # of what tells spectra and the like, which a checkpoint does not hold
     codec = TrainableCodec(shape, decay=0.0, revive_below=0.0)
     with _named("codec"):
         codec.read(folder)

@@ -136,62 +136,69 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate()
         phase, _ = self.phase()
-        sound = phase is not self.schedule.features
-        self.codec.stock.encoder.requires_grad_(not sound)
-        crop = phase.crops[self.step % len(phase.crops)]
-        drawn, said = self._draw(self.step, crop), self._say(self.step, crop)
+        self.codec.stock.encoder.requires_grad_(phase is self.schedule.features)
         self.codec.train()
-        with self.device.autocasting():
-            out = self.codec(
-                drawn.audio,
-                quantise=bool(self.codec.quantising),
-                sound=sound,
-                kept=self._kept(len(drawn.audio)),
-                forced=said.codes if said else None,
-            )
-        audio = torch.cat([drawn.audio, said.audio]) if said else drawn.audio
-        weight = self.schedule
-        measured = self.codec.envelope.measure(audio)
-        envelope = self.codec.envelope(out.envelope, measured)
-        repeated = self.codec.periods.measure(audio)
-        periods = self.codec.periods(out.periods, repeated)
-        rendered = out.envelope if out.audio is None else self.codec.envelope.measure(out.audio.float())
-        with self.device.autocasting():
-            heard = self._listener(rendered, measured)
-            likeness = self._likeness(rendered, measured)
-        letters = cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten())
-        loss = weight.envelope * envelope + weight.periods * periods + phase.heard * heard + phase.likeness * likeness
-        if not sound:  # codes are final then
-            loss = loss + weight.letters * letters + weight.commitment * out.commitment
-        mel = convergence = hoarse = torch.zeros(())
-        if out.audio is not None:
-            mel, convergence = self._spectra(out.audio.float(), audio)
-            hoarse = self.codec.periods(self.codec.periods.measure(out.audio.float()), repeated)
-            loss = loss + mel + weight.convergence * convergence + weight.periods * hoarse
+        distances = self._distances(phase)
+        loss = torch.stack([weight * distances[name] for name, weight in self._weights(phase).items()]).sum()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters, weight.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.schedule.clip_norm)
         if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
-        parts = {
-            "loss": loss,
-            "envelope": envelope,
-            "periods": periods,
-            "heard": heard,
-            "likeness": likeness,
-            "letters": letters,
-            "mel": mel,
-            "convergence": convergence,
-            "hoarse": hoarse,
-            "commitment": out.commitment,
-            "gradient_norm": norm,
-        }
+        parts = {"loss": loss, **distances, "gradient_norm": norm}
         values = torch.stack([part.detach().float().to(loss.device) for part in parts.values()]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
         return dict(zip(parts, values, strict=True))
+
+    def _distances(self, phase: Phase) -> dict[str, Tensor]:
+        """One batch, and all that is measured of it; 0 where there is no waveform yet."""
+        crop = phase.crops[self.step % len(phase.crops)]
+        drawn, said = self._draw(self.step, crop), self._say(self.step, crop)
+        with self.device.autocasting():
+            out = self.codec(
+                drawn.audio,
+                quantise=bool(self.codec.quantising),
+                sound=phase is not self.schedule.features,
+                kept=self._kept(len(drawn.audio)),
+                forced=said.codes if said else None,
+            )
+        audio = torch.cat([drawn.audio, said.audio]) if said else drawn.audio
+        measured, repeated = self.codec.envelope.measure(audio), self.codec.periods.measure(audio)
+        rendered = out.envelope if out.audio is None else self.codec.envelope.measure(out.audio.float())
+        with self.device.autocasting():
+            heard = self._listener(rendered, measured)
+            likeness = self._likeness(rendered, measured)
+        mel = convergence = hoarse = torch.zeros(())
+        if out.audio is not None:
+            mel, convergence = self._spectra(out.audio.float(), audio)
+            hoarse = self.codec.periods(self.codec.periods.measure(out.audio.float()), repeated)
+        return {
+            "envelope": self.codec.envelope(out.envelope, measured),
+            "periods": self.codec.periods(out.periods, repeated),
+            "heard": heard,
+            "likeness": likeness,
+            "letters": cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten()),
+            "mel": mel,
+            "convergence": convergence,
+            "hoarse": hoarse,
+            "commitment": out.commitment,
+        }
+
+    def _weights(self, phase: Phase) -> dict[str, float]:
+        """How much each distance counts in a phase; those not named, nothing."""
+        weight = self.schedule
+        always = {
+            "envelope": weight.envelope,
+            "periods": weight.periods,
+            "heard": phase.heard,
+            "likeness": phase.likeness,
+        }
+        if phase is weight.features:
+            return {**always, "letters": weight.letters, "commitment": weight.commitment}
+        return {**always, "mel": 1.0, "convergence": weight.convergence, "hoarse": weight.periods}  # codes are final
 
     def _draw(self, number: int, crop: Crop) -> Drawn:
         drawn = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)

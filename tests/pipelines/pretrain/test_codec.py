@@ -301,7 +301,7 @@ def test_loud_parts_are_judged_by_about_the_spectra_that_the_encoder_was_trained
     heard = []
     audio = torch.from_numpy(speechlike(1.6, pitch=120.0))[None]
     judge = likeness()
-    judge._encoder.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    judge._network.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
     envelope = Envelope(480).measure(audio)
     judge(envelope, envelope)
     expected = log_mel(audio)
