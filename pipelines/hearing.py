@@ -8,10 +8,12 @@ from pipelines.workers import workers
 from voice.asr import ASR
 from voice.audio import read_waveform
 
+WORTH_A_PROCESS = 8  # clips: fewer are heard in less time than it takes to start one
+
 
 def hear(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:
     """What is heard in each file, in order."""
-    count = min(len(os.sched_getaffinity(0)), len(paths)) if asr.copies else 1
+    count = min(len(os.sched_getaffinity(0)), len(paths) // WORTH_A_PROCESS) if asr.copies else 1
     if count <= 1:
         for start in range(0, len(paths), asr.batch):
             yield from asr.transcribe_all([read_waveform(path) for path in paths[start : start + asr.batch]])

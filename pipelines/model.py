@@ -10,6 +10,7 @@ class Model:
     """A base checkpoint."""
 
     source: str  # `tiny`, a hub id, or a folder
-    revision: str | None  # commit on the hub; null takes the newest and records which one it was
+    revision: str | None  # commit on the hub, or content hash of a folder; null takes what is there and records it
     stock: bool  # published weights: the first batch's loss must then lie between 2.5 and 3.0
     lr_scale: float = within(above=0)  # of conf/train/, whose rates are for the published widths
+    epochs_scale: int = within(low=1)  # of them: a small model has more of a voice to learn

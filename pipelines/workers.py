@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
@@ -10,7 +11,16 @@ from multiprocessing import get_context, parent_process
 def workers(count: int) -> ProcessPoolExecutor:
     """A pool of so many processes. What they run must be importable, each imports it anew: not from a `__main__.py`."""
     # a fork server: the stage may have loaded torch, whose threads do not survive a fork
-    return ProcessPoolExecutor(count, mp_context=get_context("forkserver"), initializer=_serve)
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_ours())
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_serve)
+
+
+def _ours() -> list[str]:
+    # what the stage has imported takes seconds: the server does so once, for all pools, not each process for itself
+    stage = sys.modules["__main__"].__spec__  # but the stage itself, which `runpy` will not find imported already
+    names = [name for name in sys.modules if name.split(".")[0] in ("pipelines", "voice")]
+    return [name for name in names if stage is None or name != stage.name]
 
 
 def _serve() -> None:

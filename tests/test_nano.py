@@ -34,6 +34,11 @@ def test_its_files_are_small():
     assert max(sizes) <= 16e6
 
 
+def test_the_choice_of_it_names_its_content():
+    choice = OmegaConf.load(CONF / "model" / "nano.yaml")  # `dvc repro` sees by it that the weights are others
+    assert choice.revision == checkpoint.content_hash(NANO)
+
+
 def test_it_clones_a_voice_that_it_never_heard(nano: Any):
     reference = spoken_by((600.0, 1_300.0), seed=0, seconds=3.0)
     tts = Qwen3TTS(Engine.of(nano), clone(nano, "me", [reference], None))

@@ -61,6 +61,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("project")
     take(RECORDINGS / voice if voice == "kathleen" else PROJECT / "data/raw" / voice, folder / "data/raw" / voice)
     (folder / "data/other_speaker").symlink_to(PROJECT / "data/other_speaker")
+    (folder / "pretrained").symlink_to(PROJECT / "pretrained")
     arguments = sys.argv
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -29,12 +29,19 @@ class Checkpoint:
 
 
 def resolve(source: str, revision: str | None = None) -> Checkpoint:
-    """Find or fetch a checkpoint: `tiny`, a folder, or a hub id at a revision. Raises InputError with the remedy."""
+    """Find or fetch a checkpoint: `tiny`, a folder, or a hub id; the revision of a folder is its `content_hash`.
+
+    Raises InputError with the remedy.
+    """
     if source == TINY:
         return _resolve_tiny()
     folder = require_checkpoint(hub.fetch(source, revision, instead="or use `model=tiny`."))
-    is_local = Path(source).is_dir()
-    return Checkpoint(folder, source, content_hash(folder) if is_local else folder.name)
+    if not Path(source).is_dir():
+        return Checkpoint(folder, source, folder.name)
+    content = content_hash(folder)
+    if revision not in (None, content):
+        raise InputError(f"{folder} holds {content}, not revision {revision}. Name that one, or null for any.")
+    return Checkpoint(folder, source, content)
 
 
 def _resolve_tiny() -> Checkpoint:

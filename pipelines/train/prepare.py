@@ -55,7 +55,7 @@ def prepare(voice: str, model: Model, train: Train, codes: Path, accelerator: Ac
     """Load base and codes, add the speaker, freeze what does not move. Raises InputError for what cannot be trained."""
     if not model.stock:
         train = replace(train, max_first_loss=None)
-    train = replace(train, lr=train.lr * model.lr_scale)
+    train = replace(train, lr=train.lr * model.lr_scale, epochs=train.epochs * model.epochs_scale)
     speaker = speaker_name(voice)
     if not codes.is_dir():
         raise InputError(f"{codes} is missing. Run `dvc repro encode`.")

@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 STAGE = """
 import os, signal, time
 from pipelines.workers import workers
+{imports}
 if __name__ == "__main__":
     with workers(2) as pool:
         {first}
@@ -21,12 +22,14 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path, *, first: str = "pass", then: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+def start(
+    folder: Path, *, imports: str = "", first: str = "pass", then: str
+) -> tuple[subprocess.Popen[str], psutil.Process]:
     """A stage with a pool, in a session of its own, and one of its workers."""
-    (folder / "stage.py").write_text(STAGE.format(first=first, then=then))
+    (folder / "stage.py").write_text(STAGE.format(imports=imports, first=first, then=then))
     stage = subprocess.Popen(
         [sys.executable, "stage.py"], cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, text=True,
-        stdout=subprocess.PIPE, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert stage.stdout is not None
     return stage, psutil.Process(int(stage.stdout.readline()))
@@ -37,6 +40,14 @@ def test_workers_do_not_outlive_a_stage_that_is_killed(tmp_path: Path):
     stage.kill()
     stage.wait()
     assert psutil.wait_procs([worker], timeout=60)[1] == []
+
+
+def test_what_a_stage_imports_is_imported_once_for_all_its_processes(tmp_path: Path):
+    stage, worker = start(tmp_path, imports="import voice.audio", then="import sys; sys.stdin.read()")
+    server = worker.parent()
+    assert server is not None and server.pid != stage.pid
+    assert any("sndfile" in Path(mapped.path).name for mapped in server.memory_maps())
+    stage.communicate()
 
 
 def test_ctrl_c_leaves_the_work_to_the_stage(tmp_path: Path):

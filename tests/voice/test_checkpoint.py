@@ -26,6 +26,13 @@ def test_a_folder_is_resolved_to_its_content(folder: Path):
     assert checkpoint.resolve(str(folder)).revision != before.revision
 
 
+def test_a_folder_of_another_revision_is_refused(folder: Path):
+    revision = checkpoint.resolve(str(folder)).revision
+    assert checkpoint.resolve(str(folder), revision).revision == revision
+    with pytest.raises(InputError, match=f"holds {revision}, not revision 0123"):
+        checkpoint.resolve(str(folder), "0123")
+
+
 def test_when_a_folder_was_downloaded_is_not_its_content(folder: Path):
     before = checkpoint.content_hash(folder)
     (folder / ".cache/huggingface").mkdir(parents=True)
