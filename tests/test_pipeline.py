@@ -10,17 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 import soundfile
 
-from pipelines.data import curate, encode, preprocess, segment, split, transcribe
-from pipelines.eval import compare, plan, roundtrip, score, synthesize
 from pipelines.eval.settings import System
-from pipelines.train import finetune
+from tests.stages import run_all
 
 PROJECT = Path(__file__).resolve().parent.parent
 RECORDINGS = PROJECT.parent / "shared/recordings"
@@ -62,31 +60,10 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     take(RECORDINGS / voice if voice == "kathleen" else PROJECT / "data/raw" / voice, folder / "data/raw" / voice)
     (folder / "data/other_speaker").symlink_to(PROJECT / "data/other_speaker")
     (folder / "pretrained").symlink_to(PROJECT / "pretrained")
-    arguments = sys.argv
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        try:
-            _run(segment.main, voice)
-            _run(preprocess.main, voice, "workers=1")
-            _run(transcribe.main, voice)
-            _run(curate.main, voice)
-            _run(split.main, voice, "data.eval_share=0.3")
-            _run(encode.main, voice)
-            _run(finetune.main, voice, "train=lora", "train.epochs=1")
-            _run(plan.main, voice, *QUICK)
-            _run(roundtrip.main, voice)
-            for system in System:
-                _run(synthesize.main, voice, f"system={system}", *QUICK)
-            _run(score.main, voice, *QUICK)
-            _run(compare.main, voice, *QUICK)
-            yield folder, voice
-        finally:
-            sys.argv = arguments
-
-
-def _run(main: Callable[[], None], voice: str, *arguments: str) -> None:
-    sys.argv = [main.__module__, f"voice={voice}", *arguments]
-    main()
+        run_all(voice, split_so="data.eval_share=0.3", train=["train=lora", "train.epochs=1"], evaluate=QUICK)
+        yield folder, voice
 
 
 def test_the_stages_lead_from_recordings_to_a_verdict(project: tuple[Path, str]):
