@@ -110,7 +110,7 @@ def test_codes_of_another_model_are_refused_by_clip(voice: Voice, tmp_path: Path
 def test_the_command_line_checks_first_and_trains_nothing(tmp_path: Path):
     write_codes(tmp_path / "data/codes/me")
     result = subprocess.run(
-        [sys.executable, "-m", "pipelines.train.finetune", "--preflight", "voice=me"],
+        [sys.executable, "-m", "pipelines.train.finetune", "--preflight", "voice=me", "model=tiny"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
