@@ -8,7 +8,7 @@ from pipelines.workers import workers
 from voice.asr import ASR
 from voice.audio import read_waveform
 
-WORTH_A_PROCESS = 8  # clips: fewer are heard in less time than it takes to start one
+WORTH_A_PROCESS = 8  # clips: fewer are heard in less time than the first process takes to import what it needs
 
 
 def hear(asr: ASR, paths: Sequence[Path]) -> Iterator[str]:

@@ -6,13 +6,20 @@ import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
+from multiprocessing.forkserver import ensure_running
 
 
 def workers(count: int) -> ProcessPoolExecutor:
-    """A pool of so many processes. What they run must be importable, each imports it anew: not from a `__main__.py`."""
+    """A pool of so many processes. What they run must be importable: not from a `__main__.py`."""
     # a fork server: the stage may have loaded torch, whose threads do not survive a fork
     context = get_context("forkserver")
     context.set_forkserver_preload(_ours())
+    # as long as it imports, it does not leave Ctrl-C to the stage by itself
+    allowed = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
     return ProcessPoolExecutor(count, mp_context=context, initializer=_serve)
 
 

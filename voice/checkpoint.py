@@ -67,17 +67,20 @@ def require_checkpoint(folder: Path) -> Path:
 
 
 def content_hash(folder: Path) -> str:
-    """Hash of all files' names and bytes below `folder` but hidden ones (.git, the hub's .cache); 16 hex digits."""
+    """Hash of all files' names and bytes below `folder`, 16 hex digits.
+
+    Without hidden ones (.git, the hub's .cache) and the model card, which decides nothing.
+    """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(folder))):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and _decides(p.relative_to(folder))):
         digest.update(f"{path.relative_to(folder)}\0".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _decides(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts) and path != Path("README.md")
 
 
 def default_device() -> str:

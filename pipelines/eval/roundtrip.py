@@ -1,6 +1,6 @@
 """roundtrip: the owner's held-out clips through the speech tokenizer and back: the best that any system could sound.
 
-python -m pipelines.eval.roundtrip voice=demo model=tiny
+python -m pipelines.eval.roundtrip voice=demo
 """
 
 import logging

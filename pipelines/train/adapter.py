@@ -59,7 +59,9 @@ def apply_adapter(folder: Path, out: Path, *, base: str | None, scale: float) ->
         embedding = load_file(folder / SPEAKER_FILE)["speaker_embedding"]
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder}: is not an adapter ({error}). Name the folder that `finetune` wrote.") from error
-    found = checkpoint.resolve(base or card.base, None if base else card.base_revision)
+    source = base or card.base
+    # a folder may have changed: then it is said what that means
+    found = checkpoint.resolve(source, None if base or Path(source).is_dir() else card.base_revision)
     if found.revision != card.base_revision:
         log.warning(
             "%s was trained on %s, revision %s; this is revision %s: of another model it is no voice.",

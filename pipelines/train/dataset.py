@@ -70,7 +70,9 @@ def read_examples(rows: Any, tokenizer: Any, vocabulary: Vocabulary, *, codebook
             or codes.max() >= codebook_size
             or codes.min() < 0
         ):
-            raise InputError(f"clip {row['id']}: its codes are of another model. Run `dvc repro encode`.")
+            raise InputError(
+                f"clip {row['id']}: its codes are of another model. Set `model` in params.yaml, run `dvc repro encode`."
+            )
         role, text = assistant_ids(tokenizer, row["text"])
         if not text:
             raise InputError(f"clip {row['id']}: its text has no tokens. Write what is said in it.")

@@ -1,6 +1,6 @@
 """finetune: codes -> a checkpoint that speaks as the voice, by full fine-tuning or LoRA.
 
-python -m pipelines.train.finetune voice=demo model=tiny train=lora train.lr=1e-5
+python -m pipelines.train.finetune voice=demo train=lora train.lr=1e-5
 python -m pipelines.train.finetune --preflight model=qwen3_tts_0_6b
 
 Stopped by a signal, a crash or a power cut, the same command goes on from the last state. On several devices:
@@ -103,7 +103,7 @@ def train_voice(
     speaker_name(config.voice)  # what can be seen at once comes before a model is fetched
     reference = Reference.read(folders.processed)
     prepared = prepare(config.voice, config.model, config.train, folders.codes, accelerator)
-    snapshots = Snapshots(folders.cache / _key(config, prepared.base, folders.codes))
+    snapshots = Snapshots(folders.cache / snapshots_key(config, prepared.base, folders.codes))
     # before the memory is counted: the judges take theirs of it
     ears = _ears(config, prepared, folders, snapshots.audio, accelerator) if accelerator.is_main_process else None
     budget = fit_memory(prepared, accelerator)
@@ -167,9 +167,11 @@ def _card(config: Finetune, prepared: Prepared, codes: Path) -> VoiceCard:
     )
 
 
-def _key(config: Finetune, base: checkpoint.Checkpoint, codes: Path) -> str:
+def snapshots_key(config: Finetune, base: checkpoint.Checkpoint, codes: Path) -> str:
+    """Hash of all that decides what a training becomes: another one starts anew."""
     recipe = {k: v for k, v in asdict(config.train).items() if k not in NOT_IN_KEY}
-    return _hash([base.revision, checkpoint.content_hash(codes), config.voice, config.language, recipe])
+    scales = [config.model.lr_scale, config.model.epochs_scale]
+    return _hash([base.revision, checkpoint.content_hash(codes), config.voice, config.language, recipe, scales])
 
 
 def _hash(content: Any) -> str:

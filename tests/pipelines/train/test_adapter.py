@@ -1,5 +1,6 @@
 """A LoRA voice on its own."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.train.adapter import apply_adapter
+from pipelines.train.adapter import CARD_FILE, apply_adapter
 from tests.pipelines.train.voices import LORA, Voice
 from voice.errors import InputError
 from voice.pack import VoiceCard
@@ -54,6 +55,16 @@ def test_a_base_of_the_same_shape_but_other_weights_is_warned_of(
 ):
     build_tiny(tmp_path / "other", seed=1)
     apply_adapter(adapter, tmp_path / "out", base=str(tmp_path / "other"), scale=1.0)
+    assert "of another model" in caplog.text
+
+
+def test_so_is_a_base_whose_weights_changed_where_they_lie(
+    adapter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    build_tiny(tmp_path / "other", seed=1)
+    card = json.loads((adapter / CARD_FILE).read_text())
+    (adapter / CARD_FILE).write_text(json.dumps({**card, "base": str(tmp_path / "other")}))
+    apply_adapter(adapter, tmp_path / "out", base=None, scale=1.0)
     assert "of another model" in caplog.text
 
 

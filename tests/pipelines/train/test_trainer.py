@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from pipelines.train.finetune import snapshots_key
 from pipelines.train.prepare import Prepared, prepare
 from pipelines.train.settings import Optimizer, Rates, Schedule, Train
 from tests.pipelines.train.voices import FULL, LORA, Voice, write_codes
@@ -18,6 +19,17 @@ from voice.errors import InputError
 def prepared(voice: Voice, train: Train) -> Prepared:
     config = voice.settings(train)
     return prepare(config.voice, config.model, train, voice.folders.codes, Accelerator(cpu=True))
+
+
+def test_a_narrow_model_multiplies_rate_and_epochs(voice: Voice):
+    config = voice.settings(FULL)
+    narrow = replace(config.model, lr_scale=10.0, epochs_scale=3)
+    ready = prepare(config.voice, narrow, FULL, voice.folders.codes, Accelerator(cpu=True))
+    assert ready.train == replace(FULL, lr=FULL.lr * 10, epochs=FULL.epochs * 3, max_first_loss=None)
+    assert ready.trainer.steps == 3 * prepared(voice, FULL).trainer.steps
+    assert snapshots_key(replace(config, model=narrow), ready.base, voice.folders.codes) != snapshots_key(
+        config, ready.base, voice.folders.codes
+    )
 
 
 def after_updates(
