@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,15 @@ from pipelines.data import curate, encode, preprocess, segment, split, transcrib
 from pipelines.eval import compare, plan, roundtrip, score, synthesize
 from pipelines.eval.settings import System
 from pipelines.train import finetune
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def share(folder: Path, *shipped: str) -> None:
+    """Let a project folder of a test's have what ships with the project."""
+    for path in shipped:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).symlink_to(PROJECT / path)
 
 
 def run(main: Callable[[], None], voice: str, *arguments: str) -> None:

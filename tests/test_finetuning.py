@@ -5,16 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages import run_all
-
-PROJECT = Path(__file__).resolve().parent.parent
+from tests.stages import run_all, share
 
 
 @pytest.mark.slow
 def test_the_demo_voice_is_nearer_to_itself_after_finetuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for shared in ("data/raw/demo", "data/other_speaker", "pretrained"):
-        (tmp_path / shared).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / shared).symlink_to(PROJECT / shared)
+    share(tmp_path, "data/raw/demo", "data/other_speaker", "pretrained")
     monkeypatch.chdir(tmp_path)
     run_all("demo")
     headline = json.loads((tmp_path / "reports/demo/headline.json").read_text())

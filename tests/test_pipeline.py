@@ -18,9 +18,8 @@ import pytest
 import soundfile
 
 from pipelines.eval.settings import System
-from tests.stages import run_all
+from tests.stages import PROJECT, run_all, share
 
-PROJECT = Path(__file__).resolve().parent.parent
 RECORDINGS = PROJECT.parent / "shared/recordings"
 CLIPS = 12
 QUICK = ["eval.text_limit=2", "eval.held_out_limit=1", "eval.resamples=200", "eval.players=2", "eval.first_audio=1"]
@@ -58,8 +57,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     voice = request.param
     folder = tmp_path_factory.mktemp("project")
     take(RECORDINGS / voice if voice == "kathleen" else PROJECT / "data/raw" / voice, folder / "data/raw" / voice)
-    (folder / "data/other_speaker").symlink_to(PROJECT / "data/other_speaker")
-    (folder / "pretrained").symlink_to(PROJECT / "pretrained")
+    share(folder, "data/other_speaker", "pretrained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_all(voice, split_so="data.eval_share=0.3", train=["train=lora", "train.epochs=1"], evaluate=QUICK)

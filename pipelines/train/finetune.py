@@ -103,7 +103,7 @@ def train_voice(
     speaker_name(config.voice)  # what can be seen at once comes before a model is fetched
     reference = Reference.read(folders.processed)
     prepared = prepare(config.voice, config.model, config.train, folders.codes, accelerator)
-    snapshots = Snapshots(folders.cache / snapshots_key(config, prepared.base, folders.codes))
+    snapshots = Snapshots(folders.cache / snapshots_key(config, prepared, folders.codes))
     # before the memory is counted: the judges take theirs of it
     ears = _ears(config, prepared, folders, snapshots.audio, accelerator) if accelerator.is_main_process else None
     budget = fit_memory(prepared, accelerator)
@@ -167,11 +167,10 @@ def _card(config: Finetune, prepared: Prepared, codes: Path) -> VoiceCard:
     )
 
 
-def snapshots_key(config: Finetune, base: checkpoint.Checkpoint, codes: Path) -> str:
+def snapshots_key(config: Finetune, prepared: Prepared, codes: Path) -> str:
     """Hash of all that decides what a training becomes: another one starts anew."""
-    recipe = {k: v for k, v in asdict(config.train).items() if k not in NOT_IN_KEY}
-    scales = [config.model.lr_scale, config.model.epochs_scale]
-    return _hash([base.revision, checkpoint.content_hash(codes), config.voice, config.language, recipe, scales])
+    recipe = {k: v for k, v in asdict(prepared.train).items() if k not in NOT_IN_KEY}
+    return _hash([prepared.base.revision, checkpoint.content_hash(codes), config.voice, config.language, recipe])
 
 
 def _hash(content: Any) -> str:

@@ -26,10 +26,9 @@ def test_a_narrow_model_multiplies_rate_and_epochs(voice: Voice):
     narrow = replace(config.model, lr_scale=10.0, epochs_scale=3)
     ready = prepare(config.voice, narrow, FULL, voice.folders.codes, Accelerator(cpu=True))
     assert ready.train == replace(FULL, lr=FULL.lr * 10, epochs=FULL.epochs * 3, max_first_loss=None)
-    assert ready.trainer.steps == 3 * prepared(voice, FULL).trainer.steps
-    assert snapshots_key(replace(config, model=narrow), ready.base, voice.folders.codes) != snapshots_key(
-        config, ready.base, voice.folders.codes
-    )
+    wide = prepared(voice, FULL)
+    assert ready.trainer.steps == 3 * wide.trainer.steps
+    assert snapshots_key(config, ready, voice.folders.codes) != snapshots_key(config, wide, voice.folders.codes)
 
 
 def after_updates(
