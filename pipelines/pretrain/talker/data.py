@@ -20,7 +20,8 @@ from voice.errors import InputError
 from voice.prompt import Vocabulary, assistant_ids
 from voice.tts import Layout
 
-FIRST_WRONG = 0.1  # of the frames that waver, those in which the first codebook does, too
+FIRST_WRONG = 0.1  # of the frames that waver, those in which the first codebook does, too;
+FIRST_OWN = 0.3  # where it is the talker's own, which more often than not is the true one
 SILENT = -1  # no text is spoken in this frame
 
 
@@ -32,7 +33,8 @@ class Mixture:  # conf/talker.yaml
     pairs: float = within(low=0, high=1)  # two clips of a speaker as one: what an in-context prompt looks like
     interleaved: float = within(low=0, high=1)  # text beside the frames instead of before them
     tagged: float = within(low=0, high=1)  # with the language tag instead of the `auto` prefix
-    wavering: float = within(low=0, high=1)  # what was said before is not quite what it was (`waver`)
+    wavering: float = within(low=0, high=1)  # what was said before is not quite what it was (`wavering`)
+    own: float = within(low=0, high=1)  # of the batches: what wavers becomes what the talker says itself
     predictor: float = within(above=0, high=1)  # of the frames: the code predictor is trained on these
 
 
@@ -42,12 +44,15 @@ class Taught:
 
     batch: Batch
     history: Int64[Tensor, "N codebooks"]  # its frames as the talker is told to have said them
+    since: Int64[Tensor, " N"]  # the codebook from which on they are others; none, if it is as many as there are
+    own: bool  # they are to be what the talker says itself (`GuidedObjective.retold`)
     row: Int64[Tensor, " N"]
     place: Int64[Tensor, " N"]  # position in the row, or SILENT
 
     def to(self, device: torch.device | str) -> "Taught":
         """Move every tensor."""
-        return Taught(self.batch.to(device), *(t.to(device) for t in (self.history, self.row, self.place)))
+        history, since, row, place = (t.to(device) for t in (self.history, self.since, self.row, self.place))
+        return Taught(self.batch.to(device), history, since, self.own, row, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,8 @@ class HeldOut:
     A talker that does not read loses as much on either; the difference is what the text tells it.
     """
 
-    right: Batch
-    other: Batch
+    right: Taught
+    other: Taught
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,9 @@ class Source:
 def held_out(source: Source, vocabulary: Vocabulary, *, positions: int, candidates: int) -> HeldOut:
     """A batch of a source's clips, one example each."""
     # next to nothing for the code predictor: only the talker reads
-    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, wavering=0.0, predictor=0.01)
+    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, wavering=0.0, own=0.0, predictor=0.01)
     drawn = [
-        Draws(s, None, vocabulary, plain, seed=0).draw(0, positions=positions, candidates=candidates).batch
+        Draws(s, None, vocabulary, plain, seed=0).draw(0, positions=positions, candidates=candidates)
         for s in (source, source.exchanged())
     ]
     return HeldOut(*drawn)
@@ -169,16 +174,28 @@ class Draws:
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted
         )
-        # the first of a pair stays: what an in-context prompt holds is true, what the talker adds to it is not
-        history = [clip.example.codes for clips in drawn for clip, _ in clips]
-        for last in np.cumsum([len(clips) for clips in drawn]) - 1:
-            if rng.random() < self._mixture.wavering:
-                history[last] = waver(history[last], rng)
+        own = bool(rng.random() < self._mixture.own)
+        histories = [self._remember(clips, rng, own=own) for clips in drawn]
         places = [
             _places([clip for clip, _ in clips], prompt.text_at) for clips, prompt in zip(drawn, prompts, strict=True)
         ]
         row = torch.arange(len(drawn)).repeat_interleave(torch.tensor([len(place) for place in places]))
-        return Taught(batch, torch.cat(history), row, torch.cat(places))
+        history, since = (torch.cat(tensors) for tensors in zip(*histories, strict=True))
+        return Taught(batch, history, since, own, row, torch.cat(places))
+
+    def _remember(
+        self, clips: Sequence[tuple[_Clip, Source]], rng: np.random.Generator, *, own: bool
+    ) -> tuple[Int64[Tensor, "frames codebooks"], Int64[Tensor, " frames"]]:
+        """What the talker is told to have said, and the codebook from which on that is not true."""
+        *before, last = (clip.example.codes for clip, _ in clips)
+        frames, codebooks = last.shape
+        since = torch.full((frames,), codebooks)
+        if rng.random() < self._mixture.wavering:
+            since = wavering(frames, codebooks, rng, first=FIRST_OWN if own else FIRST_WRONG)
+        others = last[torch.from_numpy(rng.integers(frames, size=frames))]
+        # the first of a pair stays: what an in-context prompt holds is true, what the talker adds to it is not
+        true = torch.full((sum(len(codes) for codes in before),), codebooks)
+        return torch.cat([*before, told(last, others, since)]), torch.cat([true, since])
 
 
 def _length(clips: Sequence[tuple[_Clip, Source]]) -> int:
@@ -192,20 +209,26 @@ def _join(examples: Sequence[Example]) -> Example:
     return Example(first.id, first.role, text, first.language, torch.cat([e.codes for e in examples]))
 
 
-def waver(codes: Int64[Tensor, "frames codebooks"], rng: np.random.Generator) -> Int64[Tensor, "frames codebooks"]:
-    """Codes of which some are not what they should be, as a talker's own are when it speaks by itself.
+def wavering(frames: int, codebooks: int, rng: np.random.Generator, *, first: float) -> Int64[Tensor, " frames"]:
+    """From which codebook on each frame is not what it should be, as a talker's own are not when it speaks by itself.
 
     Told the truth alone, it comes to depend on what only true codes tell: with its own in the later codebooks of what
     it has said, the first codebook of the next frame costs 4.1 nats instead of 1.4 (docs/log.md). So some frames, any
     share of them, get codes of another frame, from any codebook on: the voice is right, what it says is not.
     """
-    frames, codebooks = codes.shape
     wrong = rng.random(frames) < np.sqrt(rng.random())  # two thirds, in the mean: when it speaks, all are its own
     since = rng.integers(1, codebooks, size=frames)
-    since[rng.random(frames) < FIRST_WRONG] = 0
-    others = codes[torch.from_numpy(rng.integers(frames, size=frames))]
-    replaced = torch.from_numpy(wrong[:, None] & (np.arange(codebooks) >= since[:, None]))
-    return torch.where(replaced, others, codes)
+    since[rng.random(frames) < first] = 0
+    return torch.from_numpy(np.where(wrong, since, codebooks))
+
+
+def told(
+    codes: Int64[Tensor, "frames codebooks"],
+    others: Int64[Tensor, "frames codebooks"],
+    since: Int64[Tensor, " frames"],
+) -> Int64[Tensor, "frames codebooks"]:
+    """Codes that are others from some codebook of each frame on."""
+    return torch.where(torch.arange(codes.shape[1], device=codes.device) >= since[:, None], others, codes)
 
 
 def _share(frames: int, share: float, rng: np.random.Generator) -> Int64[Tensor, " p"]:

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int16, Int64
+from jaxtyping import Float, Int16
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache
 
 from pipelines.pretrain.material import Codes, forced_path, read_codes
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.talker.__main__ import begin
+from pipelines.pretrain.talker.drawing import draw_codes
 from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.loss import Objective
 from pipelines.workers import workers
@@ -71,7 +71,8 @@ class Predictor:
         drawn = np.empty_like(shard.codes)
         for numbers in _by_length(shard, positions):
             batch, hidden = self._read(shard, numbers)
-            rest = self._draw(hidden, batch.frames[:, 0], temperature, generator)
+            first = batch.frames[:, 0]
+            rest = draw_codes(self._talker, hidden, first, temperature=temperature, generator=generator)
             lines = [shard.lines[number] for number in numbers]
             for line, codes in zip(lines, rest.split([line.frames for line in lines]), strict=True):
                 drawn[line.start : line.start + line.frames] = codes.numpy()
@@ -88,25 +89,6 @@ class Predictor:
         batch = collate(examples, prompts, voices, codec_eos=self._vocabulary.codec_eos)
         hidden, _ = self._objective.read(batch)
         return batch, hidden[batch.frames_at - 1]
-
-    def _draw(
-        self,
-        hidden: Float[Tensor, "frames hidden"],
-        first: Int64[Tensor, " frames"],
-        temperature: float,
-        generator: torch.Generator,
-    ) -> Int64[Tensor, "frames codebooks"]:
-        # `voice.engine.predictor` draws the same codes, in three times the time: it is made for few rows
-        predictor = self._talker.code_predictor
-        inputs = torch.stack([hidden, self._talker.get_input_embeddings()(first)], dim=1)
-        codes, cache = [first], DynamicCache()
-        for embed, head in zip(predictor.get_input_embeddings(), predictor.lm_head, strict=True):
-            narrow = predictor.small_to_mtp_projection(inputs)
-            out = predictor.model(inputs_embeds=narrow, past_key_values=cache, use_cache=True)
-            odds = torch.softmax(head(out.last_hidden_state[:, -1]) / temperature, dim=-1)
-            codes.append(torch.multinomial(odds, 1, generator=generator)[:, 0])
-            inputs = embed(codes[-1])[:, None]
-        return torch.stack(codes, dim=1)
 
 
 def _by_length(shard: Codes, positions: int) -> Iterator[list[int]]:

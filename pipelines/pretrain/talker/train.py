@@ -12,6 +12,7 @@ from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
 from pipelines.pretrain.sounds import Sounds, embeddings
 from pipelines.pretrain.talker.data import SILENT, Draws, HeldOut, Mixture, Taught
+from pipelines.pretrain.talker.drawing import draw, draw_codes
 from pipelines.train.loss import Losses, Objective
 from voice.bounds import within
 
@@ -31,6 +32,7 @@ class Schedule(Pace, Log):  # conf/talker.yaml
     first_frames: int = within(low=1)  # of the longest example at first,
     added_frames: float = within(low=0)  # and how many more at each step: in short ones the place is easily found
     mixture: Mixture
+    own_temperature: float = within(above=0)  # at which what it says itself is drawn
     seed: int
 
     def with_larger_batches(self, factor: int) -> Self:
@@ -73,6 +75,26 @@ class GuidedObjective(nn.Module):
         hidden, embedded = self.objective.read(batch, history=taught.history)
         losses = self.objective.losses(batch, self.objective.predict(batch, hidden, embedded))
         return losses, self.distance(taught, self._weights.pop())
+
+    @torch.no_grad()
+    def retold(self, taught: Taught, *, temperature: float, generator: torch.Generator) -> Taught:
+        """The same, but what wavers is what it would have said itself: all frames are drawn at once.
+
+        Later codebooks all, the first where that is to waver, too; a target stays what was said in truth
+        (scheduled sampling for models that read in parallel, arXiv:1906.07651).
+        """
+        batch, talker = taught.batch, self.objective.talker
+        own = taught.since < batch.frames.shape[1]
+        if not own.any():
+            return taught
+        hidden = self.objective.read(batch, history=taught.history)[0][batch.frames_at[own] - 1]
+        self._weights.clear()
+        codes = talker.code_predictor.config.vocab_size
+        said = draw(talker.codec_head(hidden)[:, :codes], temperature=temperature, generator=generator)
+        first = torch.where(taught.since[own] == 0, said, batch.frames[own, 0])
+        history = batch.frames.clone()
+        history[own] = draw_codes(talker, hidden, first, temperature=temperature, generator=generator)
+        return replace(taught, history=history)
 
     def distance(self, taught: Taught, weights: Float[Tensor, "B heads S S"]) -> Float[Tensor, ""]:
         """How far attention is from the text that is spoken, in nats."""
@@ -121,7 +143,7 @@ class Trainer:
 
     def __init__(self, talker: Any, draws: Draws, held_out: HeldOut, schedule: Schedule, device: Device) -> None:
         self.draws, self.schedule, self.device = draws, schedule, device
-        self._held_out = [batch.to(device.name) for batch in (held_out.right, held_out.other)]
+        self._held_out = HeldOut(held_out.right.to(device.name), held_out.other.to(device.name))
         self.guided = GuidedObjective(talker).to(device.name)
         self.talker = talker
         self.step, self.seconds = 0, 0.0
@@ -151,7 +173,7 @@ class Trainer:
         taught = taught.to(self.device.name)
         self.guided.train()
         with self.device.autocasting():
-            losses, place = self.guided(taught)
+            losses, place = self.guided(self._retold(taught, self.step) if taught.own else taught)
         total = losses.talker + schedule.predictor * losses.predictor
         (total + self.guidance() * place).backward()
         norm = nn.utils.clip_grad_norm_(self.guided.parameters(), schedule.clip_norm)
@@ -176,13 +198,22 @@ class Trainer:
         """Frames of the longest example."""
         return self.schedule.first_frames + self.schedule.added_frames * self.step
 
+    def _retold(self, taught: Taught, number: int) -> Taught:
+        generator = torch.Generator(self.device.name).manual_seed(self.schedule.seed + number)
+        return self.guided.retold(taught, temperature=self.schedule.own_temperature, generator=generator)
+
     @torch.no_grad()
     def notes(self) -> Row:
-        """The rate of the next step, and the talker's loss on held-out clips: with their texts and with others'."""
+        """The rate of the next step, and the talker's loss on held-out clips.
+
+        With their texts, with others', and where it is told its own later codebooks as what it has said.
+        """
         self.guided.eval()
+        right, other = self._held_out.right, self._held_out.other
         with self.device.autocasting():
-            right, other = (float(self.guided.objective(batch).talker) for batch in self._held_out)
-        return {"lr": self.learning_rate(), "held_out": right, "other_text": other}
+            own = self._retold(replace(right, since=torch.ones_like(right.since)), 0)
+            losses = [float(self.guided(taught)[0].talker) for taught in (right, other, own)]
+        return {"lr": self.learning_rate(), **dict(zip(("held_out", "other_text", "own_history"), losses, strict=True))}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on. Batches are functions of the step's number."""

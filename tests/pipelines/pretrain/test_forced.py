@@ -12,6 +12,7 @@ from pipelines.pretrain.codec.train import Trainer
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.material import Codes, Line, forced_path, read_codes, read_forced
 from pipelines.pretrain.run import fit, resume, save
+from pipelines.pretrain.talker.drawing import draw_codes
 from pipelines.pretrain.talker.forced import Forced, force_shard, load
 from tests.pipelines.pretrain import test_codec, test_talker
 from tests.pipelines.pretrain.conftest import crops_of
@@ -84,7 +85,13 @@ def test_the_likeliest_codes_are_those_that_the_objective_expects(work, config):
     [shard] = read_codes(work / "material", ["train"])
     predictor = load(config)
     batch, hidden = predictor._read(shard, range(4))
-    codes = predictor._draw(hidden, batch.frames[:, 0], 1e-4, torch.Generator().manual_seed(0))
+    codes = draw_codes(
+        predictor._talker,
+        hidden,
+        batch.frames[:, 0],
+        temperature=1e-4,
+        generator=torch.Generator().manual_seed(0),
+    )
     with torch.no_grad():
         read, _ = predictor._objective.read(batch)
         embedded = predictor._objective._embed_codes(codes)

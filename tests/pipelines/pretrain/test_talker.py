@@ -15,7 +15,7 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import fit
 from pipelines.pretrain.sounds import embeddings, read_sounds
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken, waver
+from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken, told, wavering
 from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
 from tests.pipelines.pretrain import test_speaker
 from tests.pipelines.pretrain.resuming import assert_goes_on
@@ -27,11 +27,11 @@ from voice.audio import FRAME_SAMPLES
 from voice.errors import InputError
 from voice.fresh import write_generation_config
 
-MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, wavering=0.5, predictor=0.5)
+MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, wavering=0.5, own=0.5, predictor=0.5)
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
     average_decay=0.9, positions=200, candidates=6, predictor=1.0, guidance=0.3, guided_steps=6, first_frames=1000,
-    added_frames=0.0, mixture=MIXTURE, save_minutes=60.0, log_every=2, seed=0,
+    added_frames=0.0, mixture=MIXTURE, own_temperature=0.5, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -183,15 +183,19 @@ def test_larger_batches_learn_from_as_much_in_fewer_steps():
 
 
 def test_what_was_said_wavers_in_some_frames_from_some_codebook_on():
-    codes = torch.arange(400).view(100, 4)
-    wrong = [waver(codes, np.random.default_rng(seed)) != codes for seed in range(200)]
-    rates = [float(w.any(dim=1).float().mean()) for w in wrong]
+    sinces = [wavering(100, 4, np.random.default_rng(seed), first=0.1) for seed in range(200)]
+    rates = [float((since < 4).float().mean()) for since in sinces]
     assert min(rates) < 0.1  # any share of the frames
     assert max(rates) > 0.9
-    every = torch.cat(wrong)
-    assert torch.equal(every, every.cummax(dim=1).values)  # and of those all codebooks after the first wrong one
-    first, second, *_ = every.float().mean(dim=0).tolist()
-    assert 0.02 < first < 0.1 < second
+    every = torch.cat(sinces)
+    wrong = every[every < 4]
+    assert 0.07 < float((wrong == 0).float().mean()) < 0.13
+    assert {int(since) for since in wrong} == {0, 1, 2, 3}
+
+
+def test_others_are_told_from_that_codebook_on():
+    codes, others = torch.zeros(3, 4, dtype=torch.int64), torch.ones(3, 4, dtype=torch.int64)
+    assert told(codes, others, torch.tensor([4, 0, 2])).tolist() == [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]]
 
 
 def test_what_wavers_is_told_and_not_asked_for(work):
@@ -224,3 +228,37 @@ def test_a_history_changes_what_a_batch_costs(work):
         told = training.guided(taught)[0]
         true = training.guided(replace(taught, history=taught.batch.frames))[0]
     assert told.talker != true.talker
+
+
+def test_what_wavers_can_be_what_it_says_itself(work):
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=1.0, pairs=1.0)))
+    taught = training.draws.draw(0, positions=400, candidates=6)
+    assert taught.own
+    retold, again = training._retold(taught, 3), training._retold(taught, 3)
+    assert torch.equal(retold.history, again.history)
+    assert not torch.equal(retold.history, training._retold(taught, 4).history)
+    changed = retold.history != taught.batch.frames
+    wrong = taught.since < SHAPE.codebooks
+    assert not changed[~wrong].any()
+    assert changed[wrong].any(dim=1).float().mean() > 0.5
+    assert not changed[taught.since > 0, 0].any()  # the first codebook is its own only where it was to waver
+    assert changed[taught.since == 0, 0].any()
+    assert retold.history.max() < SHAPE.codebook_size
+    assert torch.equal(retold.batch.frames, taught.batch.frames)
+
+
+def test_a_talker_sure_of_itself_says_what_is_true(work):
+    """Where the likeliest codes are the true ones, its own history is the true one."""
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=1.0)))
+    taught = training.draws.draw(0, positions=60, candidates=2)
+    taught = replace(taught, history=taught.batch.frames)
+    optimizer = torch.optim.AdamW(training.guided.parameters(), lr=3e-3)
+    batch = replace(taught.batch, predicted=torch.arange(len(taught.batch.frames)))
+    for _ in range(150):
+        losses, _ = training.guided(replace(taught, batch=batch))
+        optimizer.zero_grad()
+        (losses.talker + losses.predictor).backward()
+        optimizer.step()
+    training.guided.eval()
+    own = training.guided.retold(taught, temperature=0.1, generator=torch.Generator().manual_seed(0))
+    assert (own.history == taught.batch.frames).float().mean() > 0.95
