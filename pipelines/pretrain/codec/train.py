@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipelines.pretrain import average
+from pipelines.pretrain.codec.critic import Critic, Rivalry
 from pipelines.pretrain.codec.data import Crops, Drawn
 from pipelines.pretrain.codec.forced import ForcedCrops, Said
 from pipelines.pretrain.codec.likeness import Likeness
@@ -41,6 +42,8 @@ class Phase(Pace):  # conf/codec.yaml
     crops: list[Crop]
     heard: float = within(low=0)  # weights beside 1 for log-mel of the waveform
     likeness: float = within(low=0)
+    critic: float = within(low=0)
+    dropout: float = within(low=0, high=1)  # of codebooks: how often some are left out
 
 
 @dataclass(kw_only=True)
@@ -65,8 +68,9 @@ class Schedule(Log):  # conf/codec.yaml
     envelope: float = within(low=0)
     periods: float = within(low=0)
     letters: float = within(low=0)
-    dropout: float = within(low=0, high=1)  # of codebooks: how often some are left out
     convergence: float = within(low=0)
+    critic_features: float = within(low=0)  # beside 1 for the critic's verdict
+    critic_lr: float = within(above=0)
     seed: int
 
     def with_larger_batches(self, factor: int) -> "Schedule":
@@ -111,6 +115,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
+        self._rivalry = Rivalry(Critic().to(device.name), lr=schedule.critic_lr)
         self.average = average.weights(codec.stock)
 
     def phase(self) -> tuple[Phase, int]:
@@ -138,23 +143,25 @@ class Trainer:
         phase, _ = self.phase()
         self.codec.stock.encoder.requires_grad_(phase is self.schedule.features)
         self.codec.train()
-        distances = self._distances(phase)
+        distances, mistaken = self._distances(phase)
         loss = torch.stack([weight * distances[name] for name, weight in self._weights(phase).items()]).sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self.schedule.clip_norm)
         if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if mistaken.requires_grad:
+            self._rivalry.learn(mistaken)
         average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
-        parts = {"loss": loss, **distances, "gradient_norm": norm}
+        parts = {"loss": loss, **distances, "mistaken": mistaken, "gradient_norm": norm}
         values = torch.stack([part.detach().float().to(loss.device) for part in parts.values()]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
         return dict(zip(parts, values, strict=True))
 
-    def _distances(self, phase: Phase) -> dict[str, Tensor]:
-        """One batch, and all that is measured of it; 0 where there is no waveform yet."""
+    def _distances(self, phase: Phase) -> tuple[dict[str, Tensor], Tensor]:
+        """One batch, and all that is measured of it, 0 where there is no waveform yet; what the critic is to learn."""
         crop = phase.crops[self.step % len(phase.crops)]
         drawn, said = self._draw(self.step, crop), self._say(self.step, crop)
         with self.device.autocasting():
@@ -162,7 +169,7 @@ class Trainer:
                 drawn.audio,
                 quantise=bool(self.codec.quantising),
                 sound=phase is not self.schedule.features,
-                kept=self._kept(len(drawn.audio)),
+                kept=self._kept(len(drawn.audio), phase.dropout),
                 forced=said.codes if said else None,
             )
         audio = torch.cat([drawn.audio, said.audio]) if said else drawn.audio
@@ -171,11 +178,15 @@ class Trainer:
         with self.device.autocasting():
             heard = self._listener(rendered, measured)
             likeness = self._likeness(rendered, measured)
-        mel = convergence = hoarse = torch.zeros(())
+        mel = convergence = hoarse = told = features = mistaken = torch.zeros(())
+        if out.audio is not None and phase.critic:
+            with self.device.autocasting():
+                told, features = self._rivalry.critic.criticise(out.audio, audio)
+                mistaken = self._rivalry.critic.mistaken(out.audio, audio)
         if out.audio is not None:
             mel, convergence = self._spectra(out.audio.float(), audio)
             hoarse = self.codec.periods(self.codec.periods.measure(out.audio.float()), repeated)
-        return {
+        distances = {
             "envelope": self.codec.envelope(out.envelope, measured),
             "periods": self.codec.periods(out.periods, repeated),
             "heard": heard,
@@ -184,8 +195,11 @@ class Trainer:
             "mel": mel,
             "convergence": convergence,
             "hoarse": hoarse,
+            "told_apart": told,
+            "features": features,
             "commitment": out.commitment,
         }
+        return distances, mistaken
 
     def _weights(self, phase: Phase) -> dict[str, float]:
         """How much each distance counts in a phase; those not named, nothing."""
@@ -198,7 +212,8 @@ class Trainer:
         }
         if phase is weight.features:
             return {**always, "letters": weight.letters, "commitment": weight.commitment}
-        return {**always, "mel": 1.0, "convergence": weight.convergence, "hoarse": weight.periods}  # codes are final
+        sound = {"mel": 1.0, "convergence": weight.convergence, "hoarse": weight.periods}  # codes are final
+        return {**always, **sound, "told_apart": phase.critic, "features": phase.critic * weight.critic_features}
 
     def _draw(self, number: int, crop: Crop) -> Drawn:
         drawn = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)
@@ -212,10 +227,10 @@ class Trainer:
         said = self._forced.draw(number, count=crop.forced * self.device.batch_factor, frames=crop.frames)
         return Said(*(tensor.to(self.device.name) for tensor in said))
 
-    def _kept(self, count: int) -> Tensor:
+    def _kept(self, count: int, dropout: float) -> Tensor:
         # all codebooks, or as many as a die says
         rng, books = np.random.default_rng([self.schedule.seed, self.step]), self.codec.shape.codebooks - 1
-        some = rng.random(count) < self.schedule.dropout
+        some = rng.random(count) < dropout
         return torch.from_numpy(np.where(some, rng.integers(1, books, count, endpoint=True), books)).to(
             self.device.name
         )
@@ -261,6 +276,7 @@ class Trainer:
             "average": self.average,
             "since": self._since,
             "optimizer": self._optimizer.state_dict(),
+            "rivalry": self._rivalry.state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if self.device.name.startswith("cuda") else None,
             "shape": asdict(self.codec.shape),
@@ -272,6 +288,8 @@ class Trainer:
         average.restore(self.average, state["average"])
         if state["optimizer"]:
             self._optimizer.load_state_dict(state["optimizer"])
+        if state.get("rivalry"):
+            self._rivalry.restore(state["rivalry"])
         torch.set_rng_state(state["rng"].cpu())
         if self.device.name.startswith("cuda") and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())

@@ -37,14 +37,14 @@ SHAPE = Shape(
 )  # fmt: skip
 FEATURES = Phase(
     steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2, crops=[Crop(count=3, frames=4)],
-    heard=0.3, likeness=0.5,
+    heard=0.3, likeness=0.5, critic=0.0, dropout=0.5,
 )  # fmt: skip
-SOUND = replace(FEATURES, steps=4, crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)])
+SOUND = replace(FEATURES, steps=4, critic=1.0, dropout=0.0, crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)])
 FORCED = replace(FEATURES, steps=4, crops=[Crop(count=1, forced=1, frames=4)], heard=1.0)
 SCHEDULE = Schedule(
     features=FEATURES, sound=SOUND, forced=FORCED, weight_decay=0.0, clip_norm=1.0, average_decay=0.9,
     autoencoder_steps=3, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, periods=3.0,
-    letters=0.1, dropout=0.5, convergence=0.5, save_minutes=60.0, log_every=2, seed=0,
+    letters=0.1, convergence=0.5, critic_features=2.0, critic_lr=5e-4, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -356,6 +356,16 @@ def test_each_judge_alone_moves_the_encoder(crops, what):
     before = weights(training)
     run_steps(training, 2)
     assert "encoder.encoder.layers.0.conv.weight" in moved_since(training, before)
+
+
+def test_there_is_a_critic_once_there_is_sound(crops):
+    training = trainer(crops)
+    *features, last = run_steps(training, FEATURES.steps + 1)
+    assert {row["mistaken"] for row in features} == {0.0}
+    assert last["mistaken"] > 0.1
+    before = {n: p.detach().clone() for n, p in training._rivalry.critic.named_parameters()}
+    training.take_step()
+    assert all(not torch.equal(p, before[n]) for n, p in training._rivalry.critic.named_parameters())
 
 
 def test_a_state_of_another_network_is_refused(crops, tmp_path):
