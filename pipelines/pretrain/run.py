@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import os
 import signal
 import time
@@ -119,12 +120,22 @@ def read_log(path: Path) -> list[Row]:
     return [{name: float(value) for name, value in row.items()} for row in rows]
 
 
+def _columns(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
+
+
 def _append(path: Path, rows: Sequence[Row]) -> None:
     if not rows:
         return
+    names = list(rows[0])
+    if path.is_file() and _columns(path) != names:  # a run that began when other things were measured
+        before = read_log(path)
+        path.unlink()
+        rows = [*({name: row.get(name, math.nan) for name in names} for row in before), *rows]
     new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, names)
         if new:
             writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)

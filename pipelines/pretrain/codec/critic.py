@@ -6,7 +6,7 @@ training: targets as in arXiv:1611.04076, features as in arXiv:2010.05646, spect
 arXiv:2106.07889).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -36,11 +36,10 @@ class Criticism(NamedTuple):
 class Critic(nn.Module):
     """Networks that each see log spectra at one window, and say of every patch if it is an original (1) or not (0)."""
 
-    def __init__(self, windows: Sequence[int] = WINDOWS) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._windows = tuple(windows)
-        self._networks = nn.ModuleList(_Patches() for _ in windows)
-        for size in windows:
+        self._networks = nn.ModuleList(_Patches() for _ in WINDOWS)
+        for size in WINDOWS:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def criticise(self, rendered: Audio, original: Audio) -> Criticism:
@@ -65,7 +64,7 @@ class Critic(nn.Module):
 
     def _look(self, audio: Audio) -> Iterator[list[Tensor]]:
         """What each network makes of it, layer by layer; the verdicts come last."""
-        for size, network in zip(self._windows, self._networks, strict=True):
+        for size, network in zip(WINDOWS, self._networks, strict=True):
             yield network(self._spectra(audio, size))
 
     def _spectra(self, audio: Audio, size: int) -> Float[Tensor, "batch 1 time bins"]:
@@ -103,14 +102,16 @@ class _Patches(nn.Module):
 class Rivalry:
     """A critic that keeps up with what it is shown: its own optimiser, one step for each of the decoder's."""
 
-    def __init__(self, critic: Critic, *, lr: float) -> None:
+    def __init__(self, critic: Critic) -> None:
         self.critic = critic
-        self._optimizer = torch.optim.AdamW(critic.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW(critic.parameters(), betas=(0.8, 0.99), weight_decay=0.0, fused=True)
 
-    def learn(self, mistaken: Tensor) -> None:
+    def learn(self, mistaken: Tensor, *, lr: float) -> None:
         """One step away from its mistakes."""
         mistaken.backward()
-        if all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.critic.parameters()):
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        if nn.utils.get_total_norm([p.grad for p in self.critic.parameters() if p.grad is not None]).isfinite():
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 

@@ -70,7 +70,7 @@ class Schedule(Log):  # conf/codec.yaml
     letters: float = within(low=0)
     convergence: float = within(low=0)
     critic_features: float = within(low=0)  # beside 1 for the critic's verdict
-    critic_lr: float = within(above=0)
+    critic_pace: float = within(above=0)  # its rate, of the decoder's
     seed: int
 
     def with_larger_batches(self, factor: int) -> "Schedule":
@@ -115,7 +115,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=schedule.features.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
         )
-        self._rivalry = Rivalry(Critic().to(device.name), lr=schedule.critic_lr)
+        self._rivalry = Rivalry(Critic().to(device.name))
         self.average = average.weights(codec.stock)
 
     def phase(self) -> tuple[Phase, int]:
@@ -150,18 +150,18 @@ class Trainer:
         if norm.isfinite():  # a rare batch overflows in bf16; one such gradient would stay in the moments for good
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        if mistaken.requires_grad:
-            self._rivalry.learn(mistaken)
+        if mistaken is not None:
+            self._rivalry.learn(mistaken, lr=self.schedule.critic_pace * self.learning_rate())
         average.follow(self.average, self.codec.stock, step=self.step, decay=self.schedule.average_decay)
         self.step += 1
-        parts = {"loss": loss, **distances, "mistaken": mistaken, "gradient_norm": norm}
+        parts = {"loss": loss, **distances, "gradient_norm": norm}
         values = torch.stack([part.detach().float().to(loss.device) for part in parts.values()]).tolist()
         if not math.isfinite(values[0]):
             raise RuntimeError(f"the loss is {values[0]} at step {self.step}; the last checkpoint is from before")
         return dict(zip(parts, values, strict=True))
 
-    def _distances(self, phase: Phase) -> tuple[dict[str, Tensor], Tensor]:
-        """One batch, and all that is measured of it, 0 where there is no waveform yet; what the critic is to learn."""
+    def _distances(self, phase: Phase) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One batch, and all that is measured of it, 0 where there is no waveform yet; what the critic learns from."""
         crop = phase.crops[self.step % len(phase.crops)]
         drawn, said = self._draw(self.step, crop), self._say(self.step, crop)
         with self.device.autocasting():
@@ -178,28 +178,36 @@ class Trainer:
         with self.device.autocasting():
             heard = self._listener(rendered, measured)
             likeness = self._likeness(rendered, measured)
-        mel = convergence = hoarse = told = features = mistaken = torch.zeros(())
-        if out.audio is not None and phase.critic:
-            with self.device.autocasting():
-                told, features = self._rivalry.critic.criticise(out.audio, audio)
-                mistaken = self._rivalry.critic.mistaken(out.audio, audio)
-        if out.audio is not None:
-            mel, convergence = self._spectra(out.audio.float(), audio)
-            hoarse = self.codec.periods(self.codec.periods.measure(out.audio.float()), repeated)
+        sound, mistaken = self._hear(out.audio, audio, repeated, critic=phase.critic > 0)
         distances = {
             "envelope": self.codec.envelope(out.envelope, measured),
             "periods": self.codec.periods(out.periods, repeated),
             "heard": heard,
             "likeness": likeness,
             "letters": cross_entropy(out.letters.float().flatten(0, 2), drawn.letters.flatten()),
-            "mel": mel,
-            "convergence": convergence,
-            "hoarse": hoarse,
-            "told_apart": told,
-            "features": features,
+            **sound,
             "commitment": out.commitment,
         }
         return distances, mistaken
+
+    def _hear(
+        self, rendered: Tensor | None, audio: Tensor, repeated: Tensor, *, critic: bool
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """What is measured of a waveform, 0 where there is none; what the critic learns from, if it is asked."""
+        names = ["mel", "convergence", "hoarse", "told_apart", "critic_features", "mistaken"]
+        measured = dict.fromkeys(names, audio.new_zeros(()))
+        if rendered is None:
+            return measured, None
+        measured["mel"], measured["convergence"] = self._spectra(rendered.float(), audio)
+        measured["hoarse"] = self.codec.periods(self.codec.periods.measure(rendered.float()), repeated)
+        if not critic:
+            return measured, None
+        with self.device.autocasting():
+            criticism = self._rivalry.critic.criticise(rendered, audio)
+            mistaken = self._rivalry.critic.mistaken(rendered, audio)
+        measured["told_apart"], measured["critic_features"] = criticism
+        measured["mistaken"] = mistaken.detach()
+        return measured, mistaken
 
     def _weights(self, phase: Phase) -> dict[str, float]:
         """How much each distance counts in a phase; those not named, nothing."""
@@ -213,7 +221,7 @@ class Trainer:
         if phase is weight.features:
             return {**always, "letters": weight.letters, "commitment": weight.commitment}
         sound = {"mel": 1.0, "convergence": weight.convergence, "hoarse": weight.periods}  # codes are final
-        return {**always, **sound, "told_apart": phase.critic, "features": phase.critic * weight.critic_features}
+        return {**always, **sound, "told_apart": phase.critic, "critic_features": phase.critic * weight.critic_features}
 
     def _draw(self, number: int, crop: Crop) -> Drawn:
         drawn = self.crops.draw(number, count=crop.count * self.device.batch_factor, frames=crop.frames)

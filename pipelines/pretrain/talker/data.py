@@ -44,8 +44,8 @@ class Taught:
 
     batch: Batch
     history: Int64[Tensor, "N codebooks"]  # its frames as the talker is told to have said them
-    since: Int64[Tensor, " N"]  # the codebook from which on they are others; none, if it is as many as there are
-    own: bool  # they are to be what the talker says itself (`GuidedObjective.retold`)
+    since: Int64[Tensor, " N"]  # from which codebook on a frame wavers; as many as there are, if it does not
+    own: bool  # what wavers is true so far, and to be what the talker says itself (`GuidedObjective.retold`)
     row: Int64[Tensor, " N"]
     place: Int64[Tensor, " N"]  # position in the row, or SILENT
 
@@ -186,13 +186,13 @@ class Draws:
     def _remember(
         self, clips: Sequence[tuple[_Clip, Source]], rng: np.random.Generator, *, own: bool
     ) -> tuple[Int64[Tensor, "frames codebooks"], Int64[Tensor, " frames"]]:
-        """What the talker is told to have said, and the codebook from which on that is not true."""
+        """What the talker is told to have said, and from which codebook on it wavers."""
         *before, last = (clip.example.codes for clip, _ in clips)
         frames, codebooks = last.shape
         since = torch.full((frames,), codebooks)
         if rng.random() < self._mixture.wavering:
             since = wavering(frames, codebooks, rng, first=FIRST_OWN if own else FIRST_WRONG)
-        others = last[torch.from_numpy(rng.integers(frames, size=frames))]
+        others = last if own else last[torch.from_numpy(rng.integers(frames, size=frames))]
         # the first of a pair stays: what an in-context prompt holds is true, what the talker adds to it is not
         true = torch.full((sum(len(codes) for codes in before),), codebooks)
         return torch.cat([*before, told(last, others, since)]), torch.cat([true, since])

@@ -78,10 +78,10 @@ class GuidedObjective(nn.Module):
 
     @torch.no_grad()
     def retold(self, taught: Taught, *, temperature: float, generator: torch.Generator) -> Taught:
-        """The same, but what wavers is what it would have said itself: all frames are drawn at once.
+        """The same, but what wavers is what it would have said itself after what was said in truth.
 
-        Later codebooks all, the first where that is to waver, too; a target stays what was said in truth
-        (scheduled sampling for models that read in parallel, arXiv:1906.07651).
+        Of frames that waver all later codebooks are drawn, and the first where that wavers, too; all frames at once.
+        Targets stay as they are (scheduled sampling for models that read in parallel, arXiv:1906.07651).
         """
         batch, talker = taught.batch, self.objective.talker
         own = taught.since < batch.frames.shape[1]

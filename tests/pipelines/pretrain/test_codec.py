@@ -40,11 +40,11 @@ FEATURES = Phase(
     heard=0.3, likeness=0.5, critic=0.0, dropout=0.5,
 )  # fmt: skip
 SOUND = replace(FEATURES, steps=4, critic=1.0, dropout=0.0, crops=[Crop(count=2, frames=4), Crop(count=1, frames=8)])
-FORCED = replace(FEATURES, steps=4, crops=[Crop(count=1, forced=1, frames=4)], heard=1.0)
+FORCED = replace(SOUND, steps=4, crops=[Crop(count=1, forced=1, frames=4)], heard=1.0)
 SCHEDULE = Schedule(
     features=FEATURES, sound=SOUND, forced=FORCED, weight_decay=0.0, clip_norm=1.0, average_decay=0.9,
     autoencoder_steps=3, kmeans_seconds=2.0, kmeans_iterations=3, commitment=0.03, envelope=1.0, periods=3.0,
-    letters=0.1, convergence=0.5, critic_features=2.0, critic_lr=5e-4, save_minutes=60.0, log_every=2, seed=0,
+    letters=0.1, convergence=0.5, critic_features=2.0, critic_pace=1.0, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -187,10 +187,29 @@ def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crop
     training = trainer(crops)
     training.steps = 4
     fit(training, tmp_path, SCHEDULE)
+    columns = len(read_log(tmp_path / "training.csv")[0])
     with (tmp_path / "training.csv").open("a") as file:
-        file.write("6" + ",0.1" * 15 + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
+        file.write("6" + ",0.1" * (columns - 1) + "\n8,0.1,1")  # step 6 was never saved, step 8 is cut off
+    assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4, 6]
     assert resume(trainer(crops), tmp_path, device="cpu")
     assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
+
+
+def test_a_log_that_began_with_other_columns_goes_on(crops, tmp_path):
+    training = trainer(crops)
+    training.steps = 4
+    fit(training, tmp_path, SCHEDULE)
+    (tmp_path / "training.csv").write_text("step,loss,forgotten\n2,1.5,7\n4,1.25,7\n")
+    again = trainer(crops)
+    assert resume(again, tmp_path, device="cpu")
+    again.steps = 6
+    fit(again, tmp_path, SCHEDULE)
+    rows = read_log(tmp_path / "training.csv")
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert [row["loss"] for row in rows[:2]] == [1.5, 1.25]
+    assert "forgotten" not in rows[0]
+    assert np.isnan(rows[0]["mel"])
+    assert rows[2]["envelope"] > 0
 
 
 def test_what_is_exported_loads_in_stock_qwen_tts_and_gives_the_codes_of_training(crops, tmp_path):
@@ -366,6 +385,21 @@ def test_there_is_a_critic_once_there_is_sound(crops):
     before = {n: p.detach().clone() for n, p in training._rivalry.critic.named_parameters()}
     training.take_step()
     assert all(not torch.equal(p, before[n]) for n, p in training._rivalry.critic.named_parameters())
+
+
+def test_the_critic_alone_moves_the_decoder_and_a_phase_can_do_without(crops):
+    nothing = {"envelope": 0.0, "periods": 0.0, "convergence": 0.0}
+    sound = replace(SOUND, heard=0.0, likeness=0.0)
+    training = trainer(crops, replace(SCHEDULE, sound=sound, **nothing))
+    run_steps(training, FEATURES.steps + 1)
+    distances, _ = training._distances(sound)
+    critic = sum(training._weights(sound)[name] * distances[name] for name in ("told_apart", "critic_features"))
+    gradient = torch.autograd.grad(critic, training.codec.stock.decoder.decoder[1].block[1].conv.weight)[0]
+    assert float(gradient.norm()) > 0
+    without = trainer(crops, replace(SCHEDULE, sound=replace(SOUND, critic=0.0)))
+    *_, last = run_steps(without, FEATURES.steps + 1)
+    assert last["told_apart"] == last["critic_features"] == last["mistaken"] == 0
+    assert last["mel"] > 0
 
 
 def test_a_state_of_another_network_is_refused(crops, tmp_path):

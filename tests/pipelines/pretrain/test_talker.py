@@ -199,7 +199,7 @@ def test_others_are_told_from_that_codebook_on():
 
 
 def test_what_wavers_is_told_and_not_asked_for(work):
-    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0)))
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=0.0)))
     taught = training.draws.draw(0, positions=200, candidates=6)
     assert not torch.equal(taught.history, taught.batch.frames)
     steady = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=0.0))).draws.draw(
@@ -211,7 +211,7 @@ def test_what_wavers_is_told_and_not_asked_for(work):
 
 
 def test_the_first_of_a_pair_is_told_as_it_was(work):
-    mixture = replace(MIXTURE, wavering=1.0, pairs=1.0)
+    mixture = replace(MIXTURE, wavering=1.0, own=0.0, pairs=1.0)
     training = trainer(work, replace(SCHEDULE, mixture=mixture))
     taught = training.draws.draw(0, positions=400, candidates=6)
     wrong = (taught.history != taught.batch.frames).any(dim=1)
@@ -222,12 +222,12 @@ def test_the_first_of_a_pair_is_told_as_it_was(work):
 
 
 def test_a_history_changes_what_a_batch_costs(work):
-    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0)))
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=0.0)))
     taught = training.draws.draw(0, positions=200, candidates=6)
     with torch.no_grad():
-        told = training.guided(taught)[0]
+        wrong = training.guided(taught)[0]
         true = training.guided(replace(taught, history=taught.batch.frames))[0]
-    assert told.talker != true.talker
+    assert wrong.talker != true.talker
 
 
 def test_what_wavers_can_be_what_it_says_itself(work):
@@ -251,7 +251,8 @@ def test_a_talker_sure_of_itself_says_what_is_true(work):
     """Where the likeliest codes are the true ones, its own history is the true one."""
     training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=1.0)))
     taught = training.draws.draw(0, positions=60, candidates=2)
-    taught = replace(taught, history=taught.batch.frames)
+    assert torch.equal(taught.history, taught.batch.frames)  # what it is to say itself is drawn after the truth
+    taught = replace(taught, since=taught.since.clamp(max=1))  # in all frames
     optimizer = torch.optim.AdamW(training.guided.parameters(), lr=3e-3)
     batch = replace(taught.batch, predicted=torch.arange(len(taught.batch.frames)))
     for _ in range(150):
@@ -261,4 +262,6 @@ def test_a_talker_sure_of_itself_says_what_is_true(work):
         optimizer.step()
     training.guided.eval()
     own = training.guided.retold(taught, temperature=0.1, generator=torch.Generator().manual_seed(0))
-    assert (own.history == taught.batch.frames).float().mean() > 0.95
+    assert (own.history == taught.batch.frames)[:, 1:].float().mean() > 0.9
+    chance = training.guided.retold(taught, temperature=100.0, generator=torch.Generator().manual_seed(0))
+    assert (chance.history == taught.batch.frames)[:, 1:].float().mean() < 0.5
