@@ -262,6 +262,6 @@ def test_a_talker_sure_of_itself_says_what_is_true(work):
         optimizer.step()
     training.guided.eval()
     own = training.guided.retold(taught, temperature=0.1, generator=torch.Generator().manual_seed(0))
-    assert (own.history == taught.batch.frames)[:, 1:].float().mean() > 0.9
+    assert (own.history == taught.batch.frames).float().mean(dim=0).min() > 0.9  # the first, where it wavers, too
     chance = training.guided.retold(taught, temperature=100.0, generator=torch.Generator().manual_seed(0))
     assert (chance.history == taught.batch.frames)[:, 1:].float().mean() < 0.5
