@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, leaky_relu
 from torch.nn.utils.parametrizations import weight_norm
 
-from pipelines.pretrain.codec.loss import Audio
+from pipelines.pretrain.codec.loss import Audio, amplitudes
 from voice.audio import SAMPLE_RATE
 
 WINDOWS = (1_024, 384)  # samples: harmonics apart; pulses apart
@@ -68,13 +68,11 @@ class Critic(nn.Module):
             yield network(self._spectra(audio, size))
 
     def _spectra(self, audio: Audio, size: int) -> Float[Tensor, "batch 1 time bins"]:
-        window = getattr(self, f"window_{size}")
         with torch.autocast(audio.device.type, enabled=False):
-            spectrum = torch.stft(audio.float(), size, hop_length=size // 4, window=window, return_complex=True)
-            kept = torch.view_as_real(spectrum[:, 1 : int(TOP * size / SAMPLE_RATE) + 1])
-            amplitude = (kept.square().sum(-1) + 1e-12).sqrt() * (2 / window.sum())
-            scaled = ((amplitude + FLOOR).log() - CENTRE) / SPREAD
-        return scaled.transpose(1, 2)[:, None].to(memory_format=torch.channels_last)
+            linear = amplitudes(audio.float(), getattr(self, f"window_{size}"))
+            kept = linear[:, :, 1 : int(TOP * size / SAMPLE_RATE) + 1]
+            scaled = ((kept + FLOOR).log() - CENTRE) / SPREAD
+        return scaled[:, None].to(memory_format=torch.channels_last)
 
 
 class _Patches(nn.Module):

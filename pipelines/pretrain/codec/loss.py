@@ -50,7 +50,7 @@ class Spectra(nn.Module):
         both = torch.cat([rendered, original]).float()
         mel, convergence = both.new_zeros(()), both.new_zeros(())
         for size in self._windows:
-            one, other = self._magnitude(both, size).chunk(2)
+            one, other = amplitudes(both, getattr(self, f"window_{size}")).chunk(2)
             bands, weight = getattr(self, f"mel_{size}"), getattr(self, f"weight_{size}")
             log_one, log_other = ((x @ bands + FLOOR).log() for x in (one, other))
             mel = mel + ((log_one - log_other).abs() * weight).mean()
@@ -58,12 +58,12 @@ class Spectra(nn.Module):
             convergence = convergence + (((one - other).square().sum((1, 2)) + 1e-12).sqrt() / norm).mean()
         return SpectralLoss(mel / len(self._windows), convergence / len(self._windows))
 
-    def _magnitude(self, audio: Audio, size: int) -> Float[Tensor, "batch time bins"]:
-        window = getattr(self, f"window_{size}")
-        # reflected edges, and scaled so that a sine wave shows its amplitude
-        spectrum = torch.stft(audio, size, hop_length=size // 4, window=window, return_complex=True)
-        power = torch.view_as_real(spectrum).square().sum(-1)
-        return (power + 1e-12).sqrt().transpose(1, 2) * (2 / window.sum())
+
+def amplitudes(audio: Audio, window: Float[Tensor, " size"]) -> Float[Tensor, "batch time bins"]:
+    """Linear spectra, four to a window. Edges are reflected, and a sine wave shows its amplitude."""
+    spectrum = torch.stft(audio, len(window), hop_length=len(window) // 4, window=window, return_complex=True)
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    return (power + 1e-12).sqrt().transpose(1, 2) * (2 / window.sum())
 
 
 class _Hops(nn.Module):

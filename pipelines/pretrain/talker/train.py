@@ -87,8 +87,7 @@ class GuidedObjective(nn.Module):
         own = taught.since < batch.frames.shape[1]
         if not own.any():
             return taught
-        hidden = self.objective.read(batch, history=taught.history)[0][batch.frames_at[own] - 1]
-        self._weights.clear()
+        hidden = self.objective.read(batch)[0][batch.frames_at[own] - 1]
         codes = talker.code_predictor.config.vocab_size
         said = draw(talker.codec_head(hidden)[:, :codes], temperature=temperature, generator=generator)
         first = torch.where(taught.since[own] == 0, said, batch.frames[own, 0])
@@ -212,8 +211,9 @@ class Trainer:
         right, other = self._held_out.right, self._held_out.other
         with self.device.autocasting():
             own = self._retold(replace(right, since=torch.ones_like(right.since)), 0)
-            losses = [float(self.guided(taught)[0].talker) for taught in (right, other, own)]
-        return {"lr": self.learning_rate(), **dict(zip(("held_out", "other_text", "own_history"), losses, strict=True))}
+            told = {"held_out": right, "other_text": other, "own_history": own}
+            losses = {name: float(self.guided(taught)[0].talker) for name, taught in told.items()}
+        return {"lr": self.learning_rate(), **losses}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on. Batches are functions of the step's number."""
