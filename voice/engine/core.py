@@ -16,8 +16,9 @@ from voice.engine import sampling
 from voice.engine.frames import Draws, Frames
 from voice.engine.graphs import Graphs
 from voice.engine.linear import MakeLinear
+from voice.engine.memory import SavedCodec
 from voice.engine.talker import SavedKeys
-from voice.engine.vocoder import SavedCodec, StreamingDecoder
+from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
 from voice.errors import InputError
 from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
@@ -59,7 +60,7 @@ class Parked:
 
 
 def in_float32(module: Any) -> Any:
-    """The codec's decoder as it is in float32, else a copy: in bf16 it hisses, and it costs little of a frame."""
+    """The codec's decoder as it is in float32, else a copy: wholly in bf16 it hisses."""
     is_wide = next(module.parameters()).dtype == torch.float32
     return module if is_wide else copy.deepcopy(module).float()
 
@@ -68,15 +69,23 @@ class Core:
     """A model in slots. One thread at a time, but for `lay_out`."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        slots: int,
+        positions: int,
+        make: MakeLinear,
+        dtype: torch.dtype,
+        codec: torch.dtype = torch.float32,
     ) -> None:
-        """`make` says how matrices are held, `dtype` what is computed in."""
+        """`make` says how matrices are held, `dtype` what is computed in, `codec` what its products read."""
         self.vocabulary, self._tokenizer = Vocabulary.of(model.config), tokenizer
         self._sampling = sampling.of_checkpoint(model.generate_config)
         self._tokenizing = threading.Lock()  # callers lay out on threads of their own
         self.slots, self.positions = slots, positions
         self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
-        self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots)
+        self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots, dtype=codec)
         self.device = self.frames.talker.device
         self._begin_slots()
         self._prefixes: OrderedDict[tuple[Voice, Situation], SavedKeys] = OrderedDict()

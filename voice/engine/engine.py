@@ -6,10 +6,16 @@ import torch
 
 from voice.engine.core import Core
 from voice.engine.linear import Precision, maker
+from voice.engine.native import has_bfloat16_products
 from voice.engine.scheduler import Scheduler
 
 POSITIONS = 2_048  # of each slot: 60 s of speech with its text, beside a reference of 15 s
 SLOTS = {"cuda": 16, "cpu": 4}
+
+
+def multiplies_bfloat16(precision: Precision) -> bool:
+    """Whether the codec's products are to read bfloat16: where weights are rounded and the processor can do it."""
+    return precision is not Precision.FLOAT32 and has_bfloat16_products()
 
 
 class Engine:
@@ -35,5 +41,6 @@ class Engine:
             positions=positions,
             make=maker(precision),
             dtype=dtype,
+            codec=torch.bfloat16 if device == "cpu" and multiplies_bfloat16(precision) else torch.float32,
         )
         return cls(core)

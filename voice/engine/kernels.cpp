@@ -85,6 +85,32 @@ inline float fast_exp(float x) {
     return p * scale;
 }
 
+// sin(x)^2 to about 1e-7: its period is pi, so x is brought to within half of that. For |x| below 1e4.
+inline float squared_sine(float x) {
+    float n = std::nearbyint(x * 0.318309886f);
+    float r = (x - n * 3.140625f) - n * 9.67653589793e-4f;
+    float s = r * r;
+    float p = -2.3889859e-8f;
+    p = p * s + 2.7525562e-6f;
+    p = p * s - 1.9840874e-4f;
+    p = p * s + 8.3333310e-3f;
+    p = p * s - 1.6666667e-1f;
+    p = r + r * s * p;
+    return p * p;
+}
+
+inline void narrow(float value, float* to) { *to = value; }
+inline void narrow(float value, uint16_t* to) {  // to the nearest, ties to even
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    *to = static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+template <typename To>
+inline void snake_channel(const float* x, float rate, float gain, int64_t count, To* y) {
+    for (int64_t i = 0; i < count; ++i) narrow(x[i] + gain * squared_sine(x[i] * rate), y + i);
+}
+
 template <typename W, int ROWS>
 inline void dots(const W* w, const float* x, int inputs, float* sums) {
     float partial[ROWS][LANES] = {};
@@ -416,6 +442,20 @@ void matrix_product(const Matrix* m, const float* x, int32_t rows, float* y, flo
             output_of(*m, output, operand, sums);
             for (int row = 0; row < rows; ++row) y[static_cast<int64_t>(row) * m->outputs + output] = sums[row];
         }
+    }
+}
+
+// y (rows, channels, n) = x + gain sin(rate x)^2, in float or bfloat16.
+void snake(const float* x, const float* rate, const float* gain, void* y, int32_t kind, int32_t rows, int32_t channels,
+           int32_t n, int32_t team) {
+#pragma omp parallel for num_threads(team) schedule(static)
+    for (int row = 0; row < rows * channels; ++row) {
+        const int channel = row % channels;
+        const int64_t at = static_cast<int64_t>(row) * n;
+        if (kind == BFLOAT16)
+            snake_channel(x + at, rate[channel], gain[channel], n, static_cast<uint16_t*>(y) + at);
+        else
+            snake_channel(x + at, rate[channel], gain[channel], n, static_cast<float*>(y) + at);
     }
 }
 

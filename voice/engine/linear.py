@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 Linear = Callable[[Tensor], Tensor]
-MakeLinear = Callable[[Sequence[Any]], Linear]
 
 
 class Precision(StrEnum):
@@ -19,17 +18,6 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     INT8 = "int8"
-
-
-def maker(precision: Precision) -> MakeLinear:
-    """How to hold matrices in a precision."""
-    match precision:
-        case Precision.FLOAT32:
-            return partial(Dense, dtype=torch.float32)
-        case Precision.BFLOAT16:
-            return partial(Dense, dtype=torch.bfloat16)
-        case Precision.INT8:
-            return Int8
 
 
 class Dense:
@@ -57,6 +45,21 @@ class Int8:
         """(..., inputs) -> (..., outputs); the matrix is widened for it, which pays for many rows only."""
         y = functional.linear(x.to(torch.bfloat16), self.weight.to(torch.bfloat16)).to(x.dtype) * self.scale
         return y if self.bias is None else y + self.bias
+
+
+Matrix = Dense | Int8
+MakeLinear = Callable[[Sequence[Any]], Matrix]
+
+
+def maker(precision: Precision) -> MakeLinear:
+    """How to hold matrices in a precision."""
+    match precision:
+        case Precision.FLOAT32:
+            return partial(Dense, dtype=torch.float32)
+        case Precision.BFLOAT16:
+            return partial(Dense, dtype=torch.bfloat16)
+        case Precision.INT8:
+            return Int8
 
 
 def _bias_of(modules: Sequence[Any], dtype: torch.dtype) -> Tensor | None:

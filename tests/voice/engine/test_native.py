@@ -140,3 +140,20 @@ def test_attention_by_mask_is_attention_one_by_one(tiny: Any, monkeypatch: pytes
         talker, "attend_one_by_one", lambda lengths: talker.attend_by_mask(core.frames.slots.at, talker.positions)
     )
     assert all(torch.equal(a, b) for a, b in zip(speak_all(core, said, budget=10), expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_snake_is_its_own_formula(dtype: torch.dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 403, generator=generator) * torch.tensor([0.0, 0.1, 1.0, 30.0, 900.0])[:, None]
+    rate, gain = torch.rand(5, generator=generator) * 3 + 0.1, torch.randn(5, generator=generator)
+    wave = (x.double() * rate.double()[:, None]).sin().square()
+    expected = x.double() + gain.double()[:, None] * wave
+    y = native.snake(x, rate, gain, dtype)
+    assert y.dtype == dtype
+    # the phase is a float32 number: at 2,700 it is known to 2e-4
+    tolerance = (1e-6 + 4e-7 * x.abs()) if dtype == torch.float32 else (1e-6 + expected.abs() / 256)
+    assert ((y.double() - expected).abs() <= tolerance).all()
+    in_steps = torch.addcmul(x, gain[:, None], (x * rate[:, None]).sin().square())
+    if dtype == torch.bfloat16:
+        assert (y == in_steps.bfloat16()).float().mean() > 0.99

@@ -1,5 +1,6 @@
 """Streaming the codec: any chunking is the whole decode."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from voice.engine.convolution import FEW_STEPS, MANY_INPUTS, CausalConv
+from voice.engine.memory import Memory
 from voice.engine.vocoder import StreamingDecoder
 from voice.upstream import Qwen3TTSTokenizerV2Decoder, Qwen3TTSTokenizerV2DecoderConfig
 
@@ -103,3 +106,37 @@ def test_a_slot_begins_anew_after_reset(decoder: Any):
     streaming.decode(codes_for(decoder, seed=5, frames=30), [0])
     streaming.reset(0)
     torch.testing.assert_close(streaming.decode(codes, [0]), whole(decoder, codes), atol=1e-5, rtol=0)
+
+
+def noise_db(decoder: Any, *, seed: int, sizes: list[int]) -> float:
+    """How loud what rounding adds is beside the sound."""
+    codes = codes_for(decoder, seed=seed)
+    expected = whole(decoder, codes)
+    rounded = streamed(StreamingDecoder(decoder, slots=1, dtype=torch.bfloat16), codes, sizes)
+    assert rounded.dtype == torch.float32
+    return float(10 * torch.log10((rounded - expected).square().mean() / expected.square().mean()))
+
+
+@pytest.mark.parametrize("sizes", [[12] * 7, [1, 2, 4, 8], [1] * FRAMES])
+def test_products_in_bfloat16_add_little_noise_for_any_chunking(decoder: Any, sizes: list[int]):
+    assert -90 < noise_db(decoder, seed=5, sizes=sizes) < -35
+
+
+def test_streams_beside_each_other_are_rounded_alike(decoder: Any):
+    streaming = StreamingDecoder(decoder, slots=2, dtype=torch.bfloat16)
+    one, other = codes_for(decoder, seed=6, frames=20), codes_for(decoder, seed=7, frames=20)
+    both = streaming.decode(torch.cat([one, other]), [0, 1])
+    for row, codes in enumerate((one, other)):
+        alone = StreamingDecoder(decoder, slots=1, dtype=torch.bfloat16).decode(codes, [0])
+        torch.testing.assert_close(both[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("steps", [1, FEW_STEPS, FEW_STEPS + 1])
+def test_a_convolution_of_many_inputs_is_the_librarys(steps: int):
+    conv = nn.Conv1d(MANY_INPUTS, 8, kernel_size=7)
+    x, memory = torch.randn(2, MANY_INPUTS, steps), Memory([torch.randn(3, MANY_INPUTS, 6)])
+    memory.open(slice(0, 2))
+    before = memory.take()
+    with torch.no_grad():
+        y = CausalConv(SimpleNamespace(conv=conv, padding=6))(x, memory)
+        torch.testing.assert_close(y, conv(torch.cat([before, x], dim=-1)), atol=1e-5, rtol=1e-5)
