@@ -18,6 +18,10 @@ def check(settings: Any, prefix: str = "") -> None:
         value, name = getattr(settings, spec.name), f"{prefix}{spec.name}"
         if is_dataclass(value):
             check(value, f"{name}.")
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                if is_dataclass(item):
+                    check(item, f"{name}[{number}].")
         elif value is not None:
             for rule in _broken(value, **spec.metadata):
                 raise InputError(f"{name}={value} must be {rule}. Change it on the command line or under conf/.")

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -105,8 +105,7 @@ def resume(learner: Learner, folder: Path, *, device: str) -> bool:
         return False
     learner.restore(torch.load(path, map_location=device, weights_only=True))
     kept = [row for row in read_log(folder / LOG_FILE) if row["step"] <= learner.step]
-    (folder / LOG_FILE).unlink(missing_ok=True)
-    _append(folder / LOG_FILE, kept)
+    _rewrite(folder / LOG_FILE, kept)
     log.info("going on from step %d", learner.step)
     return True
 
@@ -126,19 +125,26 @@ def _columns(path: Path) -> list[str]:
 
 
 def _append(path: Path, rows: Sequence[Row]) -> None:
-    if not rows:
-        return
     names = list(rows[0])
-    if path.is_file() and _columns(path) != names:  # a run that began when other things were measured
-        before = read_log(path)
-        path.unlink()
-        rows = [*({name: row.get(name, math.nan) for name in names} for row in before), *rows]
-    new = not path.is_file()
+    if not path.is_file() or _columns(path) != names:  # a run that began when other things were measured
+        _rewrite(path, [*({name: row.get(name, math.nan) for name in names} for row in read_log(path)), *rows])
+        return
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        if new:
-            writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+        csv.DictWriter(file, names).writerows(_printed(rows))
+
+
+def _rewrite(path: Path, rows: Sequence[Row]) -> None:
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with publish(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(_printed(rows))
+
+
+def _printed(rows: Sequence[Row]) -> Iterator[dict[str, str]]:
+    return ({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
 
 
 def show(row: Row) -> None:

@@ -31,6 +31,7 @@ class Shape:  # conf/nano/codec.yaml
     codebook_size: int = within(low=2)
     codebook_dim: int = within(low=1)
     encoder_filters: int = within(low=1)
+    encoder_residuals: int = within(low=1)
     encoder_hidden: int = within(low=1)
     encoder_layers: int = within(low=0)
     decoder_latent: int = within(low=1)
@@ -49,6 +50,7 @@ def build(shape: Shape) -> Any:
         encoder_config={
             "hidden_size": shape.encoder_hidden,
             "num_filters": shape.encoder_filters,
+            "num_residual_layers": shape.encoder_residuals,
             "codebook_size": shape.codebook_size,
             "codebook_dim": shape.codebook_dim,
             "vector_quantization_hidden_dimension": shape.codebook_dim,

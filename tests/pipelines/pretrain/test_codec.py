@@ -31,8 +31,8 @@ from voice.codec import Codec
 from voice.errors import InputError
 
 SHAPE = Shape(
-    codebooks=3, codebook_size=16, codebook_dim=8, encoder_filters=2, encoder_hidden=16, encoder_layers=1,
-    decoder_latent=16, decoder_hidden=16, decoder_layers=1, decoder_window=4, decoder_dim=32,
+    codebooks=3, codebook_size=16, codebook_dim=8, encoder_filters=2, encoder_residuals=2, encoder_hidden=16,
+    encoder_layers=1, decoder_latent=16, decoder_hidden=16, decoder_layers=1, decoder_window=4, decoder_dim=32,
     upsampling_ratios=[2, 1, 2], upsample_rates=[4, 5, 8, 3], heads=2,
 )  # fmt: skip
 FEATURES = Phase(
