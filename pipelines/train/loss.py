@@ -67,9 +67,12 @@ class Objective(nn.Module):
         super().__init__()
         self.talker = talker
 
-    def forward(self, batch: Batch) -> Losses:
-        """Cross-entropy of codebook 0 and the end by the talker, of the other codebooks by the code predictor."""
-        return self.losses(batch, self.logits(batch))
+    def forward(self, batch: Batch, *, history: Int64[Tensor, "N codebooks"] | None = None) -> Losses:
+        """Cross-entropy of codebook 0 and the end by the talker, of the other codebooks by the code predictor.
+
+        `history` as for `read`.
+        """
+        return self.losses(batch, self.predict(batch, *self.read(batch, history=history)))
 
     def losses(self, batch: Batch, logits: Logits) -> Losses:
         """What the logits cost."""

@@ -17,6 +17,7 @@ from pipelines.train.batches import Draw, batches_per_epoch, draw_epoch, micro_b
 from pipelines.train.curve import EVAL, TRAIN, Step
 from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.distributed import sum_gradients, sum_over_processes
+from pipelines.train.history import FIRST_OWN, retold, wavering
 from pipelines.train.loss import PREDICTOR_WEIGHT, Losses, Objective
 from pipelines.train.optimizer import build_optimizer, build_schedule
 from pipelines.train.parts import parameter_groups, trainable
@@ -39,6 +40,14 @@ class Material:
     speaker_embedding: Float[Tensor, " dimensions"]
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """How often a clip is told what the model says itself, and at which temperature that is drawn."""
+
+    share: float
+    temperature: float
+
+
 class Trainer:
     """A talker in training. `step` counts finished updates.
 
@@ -47,12 +56,14 @@ class Trainer:
     numbers meanwhile changes nothing.
     """
 
-    def __init__(self, talker: Any, material: Material, train: Train, accelerator: Accelerator) -> None:
+    def __init__(
+        self, talker: Any, material: Material, train: Train, accelerator: Accelerator, *, own: Own | None = None
+    ) -> None:
         self.parameters = trainable(talker)
         self.step = 0
         self.per_epoch = batches_per_epoch(len(material.train), train.batch_size)
         self.steps = train.epochs * self.per_epoch
-        self._material, self._train, self._accelerator = material, train, accelerator
+        self._material, self._train, self._accelerator, self._own = material, train, accelerator, own
         self._lengths = [e.positions for e in material.train]
         self.objective = Objective(talker)
         groups = parameter_groups(talker, train.rates, lr=train.lr, weight_decay=train.weight_decay)
@@ -93,8 +104,9 @@ class Trainer:
         for chosen in self._share(batch):
             inputs = self._collate(self._material.train, chosen, predicted=[self._choose_frames(d) for d in chosen])
             padded += inputs.text.numel()
+            inputs = inputs.to(self._accelerator.device)
             with self._accelerator.autocast():
-                losses: Losses = self.objective(inputs.to(self._accelerator.device))
+                losses: Losses = self.objective(inputs, history=self._history(inputs, chosen))
             losses.share(targets=targets, frames=frames).backward()
             sums += _sums(losses)
         tokens = sum(self._lengths[d.index] for d in batch)
@@ -153,6 +165,29 @@ class Trainer:
         generator = np.random.default_rng([self._train.seed, self.step, draw.index])
         chosen = generator.choice(len(clip.codes), self._predicted(clip), replace=False)
         return torch.from_numpy(np.sort(chosen))
+
+    def _history(self, inputs: Batch, chosen: Sequence[Draw]) -> Tensor | None:
+        if self._own is None:
+            return None
+        since, dice = zip(*(self._waver(self._material.train[d.index], d.index) for d in chosen), strict=True)
+        device = inputs.frames.device
+        self.objective.eval()  # it says what it would say in earnest: without dropout, with its caches
+        told = retold(
+            self.objective, inputs, torch.cat(since).to(device),
+            temperature=self._own.temperature, dice=torch.cat(dice).to(device),
+        )  # fmt: skip
+        self.objective.train()
+        return told
+
+    def _waver(self, clip: Example, index: int) -> tuple[Tensor, Tensor]:
+        # a function of the clip and the step: not of the clips beside it
+        assert self._own is not None
+        rng = np.random.default_rng([self._train.seed, self.step, index, 1])
+        frames, codebooks = clip.codes.shape
+        since = torch.full((frames,), codebooks)
+        if rng.random() < self._own.share:
+            since = wavering(frames, codebooks, rng, first=FIRST_OWN)
+        return since, torch.from_numpy(rng.random((frames, codebooks), dtype=np.float32))
 
     def _collate(
         self, side: Sequence[Example], chosen: Sequence[Draw], *, predicted: Sequence[Tensor] | None = None

@@ -27,7 +27,7 @@ def test_a_zero_shot_pack_leaves_a_clones_history_and_the_hubs_notes_behind(
     Path("reports/me/metrics.json").write_text(json.dumps(metrics))
     write_wav(Path("data/processed/me/reference.wav"), noise(1.0))
     Path("data/processed/me/reference.txt").write_text("Some words.")
-    model = Model(source=str(base), revision=None, stock=False, lr_scale=1.0, epochs_scale=1)
+    model = Model(source=str(base), revision=None, stock=False, lr_scale=1.0, epochs_scale=1, own_history=0.0)
     kind = assemble(Package("me", "en", model), Path("pack"))
     assert kind is Kind.ZERO_SHOT
     assert not list(Path("pack").rglob(".*"))

@@ -15,13 +15,13 @@ from torch import Tensor
 from pipelines.pretrain.aligner.bounds import Bounds
 from pipelines.pretrain.material import Codes, Line
 from pipelines.train.dataset import Batch, Example, collate, lay_out
+from pipelines.train.history import FIRST_OWN, wavering
 from voice.bounds import within
 from voice.errors import InputError
 from voice.prompt import Vocabulary, assistant_ids
 from voice.tts import Layout
 
-FIRST_WRONG = 0.1  # of the frames that waver, those in which the first codebook does, too;
-FIRST_OWN = 0.3  # where it is the talker's own, which more often than not is the true one
+FIRST_WRONG = 0.1  # of the frames that waver, those in which the first codebook does, too, where it is another frame's
 SILENT = -1  # no text is spoken in this frame
 
 
@@ -33,7 +33,7 @@ class Mixture:  # conf/talker.yaml
     pairs: float = within(low=0, high=1)  # two clips of a speaker as one: what an in-context prompt looks like
     interleaved: float = within(low=0, high=1)  # text beside the frames instead of before them
     tagged: float = within(low=0, high=1)  # with the language tag instead of the `auto` prefix
-    wavering: float = within(low=0, high=1)  # what was said before is not quite what it was (`wavering`)
+    wavering: float = within(low=0, high=1)  # what was said before is not quite what it was (train/history.py)
     own: float = within(low=0, high=1)  # of the batches: what wavers becomes what the talker says itself
     predictor: float = within(above=0, high=1)  # of the frames: the code predictor is trained on these
 
@@ -45,7 +45,7 @@ class Taught:
     batch: Batch
     history: Int64[Tensor, "N codebooks"]  # its frames as the talker is told to have said them
     since: Int64[Tensor, " N"]  # from which codebook on a frame wavers; as many as there are, if it does not
-    own: bool  # what wavers is true so far, and to be what the talker says itself (`GuidedObjective.retold`)
+    own: bool  # what wavers is true so far, and to be what the talker says itself (train/history.py)
     row: Int64[Tensor, " N"]
     place: Int64[Tensor, " N"]  # position in the row, or SILENT
 
@@ -207,19 +207,6 @@ def _join(examples: Sequence[Example]) -> Example:
     first = examples[0]
     text = [token for e in examples for token in e.text]
     return Example(first.id, first.role, text, first.language, torch.cat([e.codes for e in examples]))
-
-
-def wavering(frames: int, codebooks: int, rng: np.random.Generator, *, first: float) -> Int64[Tensor, " frames"]:
-    """From which codebook on each frame is not what it should be, as a talker's own are not when it speaks by itself.
-
-    Told the truth alone, it comes to depend on what only true codes tell: with its own in the later codebooks of what
-    it has said, the first codebook of the next frame costs 4.1 nats instead of 1.4 (docs/log.md). So some frames, any
-    share of them, get codes of another frame, from any codebook on: the voice is right, what it says is not.
-    """
-    wrong = rng.random(frames) < np.sqrt(rng.random())  # two thirds, in the mean: when it speaks, all are its own
-    since = rng.integers(1, codebooks, size=frames)
-    since[rng.random(frames) < first] = 0
-    return torch.from_numpy(np.where(wrong, since, codebooks))
 
 
 def told(

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from pipelines.pretrain.material import Codes, forced_path, read_codes
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.drawing import draw_codes
 from pipelines.train.dataset import Batch, Example, collate, lay_out
+from pipelines.train.drawing import draw_codes
 from pipelines.train.loss import Objective
 from pipelines.workers import workers
 from voice.bounds import within
@@ -72,7 +72,8 @@ class Predictor:
         for numbers in _by_length(shard, positions):
             batch, hidden = self._read(shard, numbers)
             first = batch.frames[:, 0]
-            rest = draw_codes(self._talker, hidden, first, temperature=temperature, generator=generator)
+            dice = torch.rand((len(first), shard.codes.shape[1] - 1), generator=generator)
+            rest = draw_codes(self._talker, hidden, first, temperature=temperature, dice=dice)
             lines = [shard.lines[number] for number in numbers]
             for line, codes in zip(lines, rest.split([line.frames for line in lines]), strict=True):
                 drawn[line.start : line.start + line.frames] = codes.numpy()

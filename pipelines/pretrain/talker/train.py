@@ -12,7 +12,7 @@ from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
 from pipelines.pretrain.sounds import Sounds, embeddings
 from pipelines.pretrain.talker.data import SILENT, Draws, HeldOut, Mixture, Taught
-from pipelines.pretrain.talker.drawing import draw, draw_codes
+from pipelines.train.history import retold
 from pipelines.train.loss import Losses, Objective
 from voice.bounds import within
 
@@ -75,25 +75,6 @@ class GuidedObjective(nn.Module):
         hidden, embedded = self.objective.read(batch, history=taught.history)
         losses = self.objective.losses(batch, self.objective.predict(batch, hidden, embedded))
         return losses, self.distance(taught, self._weights.pop())
-
-    @torch.no_grad()
-    def retold(self, taught: Taught, *, temperature: float, generator: torch.Generator) -> Taught:
-        """The same, but what wavers is what it would have said itself after what was said in truth.
-
-        Of frames that waver all later codebooks are drawn, and the first where that wavers, too; all frames at once.
-        Targets stay as they are (scheduled sampling for models that read in parallel, arXiv:1906.07651).
-        """
-        batch, talker = taught.batch, self.objective.talker
-        own = taught.since < batch.frames.shape[1]
-        if not own.any():
-            return taught
-        hidden = self.objective.read(batch)[0][batch.frames_at[own] - 1]
-        codes = talker.code_predictor.config.vocab_size
-        said = draw(talker.codec_head(hidden)[:, :codes], temperature=temperature, generator=generator)
-        first = torch.where(taught.since[own] == 0, said, batch.frames[own, 0])
-        history = batch.frames.clone()
-        history[own] = draw_codes(talker, hidden, first, temperature=temperature, generator=generator)
-        return replace(taught, history=history)
 
     def distance(self, taught: Taught, weights: Float[Tensor, "B heads S S"]) -> Float[Tensor, ""]:
         """How far attention is from the text that is spoken, in nats."""
@@ -198,8 +179,12 @@ class Trainer:
         return self.schedule.first_frames + self.schedule.added_frames * self.step
 
     def _retold(self, taught: Taught, number: int) -> Taught:
-        generator = torch.Generator(self.device.name).manual_seed(self.schedule.seed + number)
-        return self.guided.retold(taught, temperature=self.schedule.own_temperature, generator=generator)
+        generator = torch.Generator().manual_seed(self.schedule.seed + number)
+        dice = torch.rand(taught.batch.frames.shape, generator=generator).to(self.device.name)
+        history = retold(
+            self.guided.objective, taught.batch, taught.since, temperature=self.schedule.own_temperature, dice=dice
+        )
+        return replace(taught, history=history)
 
     @torch.no_grad()
     def notes(self) -> Row:

@@ -12,8 +12,8 @@ from pipelines.pretrain.codec.train import Trainer
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.material import Codes, Line, forced_path, read_codes, read_forced
 from pipelines.pretrain.run import fit, resume, save
-from pipelines.pretrain.talker.drawing import draw_codes
 from pipelines.pretrain.talker.forced import Forced, force_shard, load
+from pipelines.train.drawing import draw_codes
 from tests.pipelines.pretrain import test_codec, test_talker
 from tests.pipelines.pretrain.conftest import crops_of
 from tests.pipelines.pretrain.shapes import TALKER_SHAPE
@@ -90,7 +90,7 @@ def test_the_likeliest_codes_are_those_that_the_objective_expects(work, config):
         hidden,
         batch.frames[:, 0],
         temperature=1e-4,
-        generator=torch.Generator().manual_seed(0),
+        dice=torch.rand(len(hidden), shard.codes.shape[1] - 1, generator=torch.Generator().manual_seed(0)),
     )
     with torch.no_grad():
         read, _ = predictor._objective.read(batch)

@@ -15,8 +15,9 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import fit
 from pipelines.pretrain.sounds import embeddings, read_sounds
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken, told, wavering
+from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken, told
 from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
+from pipelines.train.history import retold
 from tests.pipelines.pretrain import test_speaker
 from tests.pipelines.pretrain.resuming import assert_goes_on
 from tests.pipelines.pretrain.shapes import TALKER_SHAPE as SHAPE
@@ -182,17 +183,6 @@ def test_larger_batches_learn_from_as_much_in_fewer_steps():
     assert (larger.steps, larger.positions, larger.candidates, larger.guided_steps) == (2, 800, 24, 2)
 
 
-def test_what_was_said_wavers_in_some_frames_from_some_codebook_on():
-    sinces = [wavering(100, 4, np.random.default_rng(seed), first=0.1) for seed in range(200)]
-    rates = [float((since < 4).float().mean()) for since in sinces]
-    assert min(rates) < 0.1  # any share of the frames
-    assert max(rates) > 0.9
-    every = torch.cat(sinces)
-    wrong = every[every < 4]
-    assert 0.07 < float((wrong == 0).float().mean()) < 0.13
-    assert {int(since) for since in wrong} == {0, 1, 2, 3}
-
-
 def test_others_are_told_from_that_codebook_on():
     codes, others = torch.zeros(3, 4, dtype=torch.int64), torch.ones(3, 4, dtype=torch.int64)
     assert told(codes, others, torch.tensor([4, 0, 2])).tolist() == [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]]
@@ -234,17 +224,17 @@ def test_what_wavers_can_be_what_it_says_itself(work):
     training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=1.0, pairs=1.0)))
     taught = training.draws.draw(0, positions=400, candidates=6)
     assert taught.own
-    retold, again = training._retold(taught, 3), training._retold(taught, 3)
-    assert torch.equal(retold.history, again.history)
-    assert not torch.equal(retold.history, training._retold(taught, 4).history)
-    changed = retold.history != taught.batch.frames
+    own, again = training._retold(taught, 3), training._retold(taught, 3)
+    assert torch.equal(own.history, again.history)
+    assert not torch.equal(own.history, training._retold(taught, 4).history)
+    changed = own.history != taught.batch.frames
     wrong = taught.since < SHAPE.codebooks
     assert not changed[~wrong].any()
     assert changed[wrong].any(dim=1).float().mean() > 0.5
     assert not changed[taught.since > 0, 0].any()  # the first codebook is its own only where it was to waver
     assert changed[taught.since == 0, 0].any()
-    assert retold.history.max() < SHAPE.codebook_size
-    assert torch.equal(retold.batch.frames, taught.batch.frames)
+    assert own.history.max() < SHAPE.codebook_size
+    assert torch.equal(own.batch.frames, taught.batch.frames)
 
 
 def test_a_talker_sure_of_itself_says_what_is_true(work):
@@ -261,7 +251,13 @@ def test_a_talker_sure_of_itself_says_what_is_true(work):
         (losses.talker + losses.predictor).backward()
         optimizer.step()
     training.guided.eval()
-    own = training.guided.retold(taught, temperature=0.1, generator=torch.Generator().manual_seed(0))
-    assert (own.history == taught.batch.frames).float().mean(dim=0).min() > 0.9  # the first, where it wavers, too
-    chance = training.guided.retold(taught, temperature=100.0, generator=torch.Generator().manual_seed(0))
-    assert (chance.history == taught.batch.frames)[:, 1:].float().mean() < 0.5
+    frames, dice = (
+        taught.batch.frames,
+        torch.rand(taught.batch.frames.shape, generator=torch.Generator().manual_seed(0)),
+    )
+    sure, chance = (
+        retold(training.guided.objective, taught.batch, taught.since, temperature=temperature, dice=dice)
+        for temperature in (0.1, 100.0)
+    )
+    assert (sure == frames).float().mean(dim=0).min() > 0.9  # the first, where it wavers, too
+    assert (chance == frames)[:, 1:].float().mean() < 0.5

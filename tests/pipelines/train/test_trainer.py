@@ -16,9 +16,10 @@ from tests.pipelines.train.voices import FULL, LORA, Voice, write_codes
 from voice.errors import InputError
 
 
-def prepared(voice: Voice, train: Train) -> Prepared:
+def prepared(voice: Voice, train: Train, *, own_history: float = 0.0) -> Prepared:
     config = voice.settings(train)
-    return prepare(config.voice, config.model, train, voice.folders.codes, Accelerator(cpu=True))
+    model = replace(config.model, own_history=own_history)
+    return prepare(config.voice, model, train, voice.folders.codes, Accelerator(cpu=True))
 
 
 def test_a_narrow_model_multiplies_rate_and_epochs(voice: Voice):
@@ -32,9 +33,14 @@ def test_a_narrow_model_multiplies_rate_and_epochs(voice: Voice):
 
 
 def after_updates(
-    voice: Voice, train: Train, *, updates: int = 2, disturb: Callable[[], object] = lambda: None
+    voice: Voice,
+    train: Train,
+    *,
+    updates: int = 2,
+    own_history: float = 0.0,
+    disturb: Callable[[], object] = lambda: None,
 ) -> dict[str, Tensor]:
-    trainer = prepared(voice, train).trainer
+    trainer = prepared(voice, train, own_history=own_history).trainer
     for _ in range(updates):
         disturb()
         trainer.update()
@@ -46,9 +52,10 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("train", [FULL, replace(FULL, predictor_share=0.3)], ids=["all frames", "some frames"])
-def test_an_update_is_the_same_however_it_is_cut_into_forward_passes(voice: Voice, train: Train):
-    whole = after_updates(voice, replace(train, batch_size=4))
-    cut = after_updates(voice, replace(train, batch_size=4, max_positions=40))  # one clip each
+@pytest.mark.parametrize("own_history", [0.0, 1.0])
+def test_an_update_is_the_same_however_it_is_cut_into_forward_passes(voice: Voice, train: Train, own_history: float):
+    whole = after_updates(voice, replace(train, batch_size=4), own_history=own_history)
+    cut = after_updates(voice, replace(train, batch_size=4, max_positions=40), own_history=own_history)  # one clip each
     # not weight by weight: Adam blows rounding up where a gradient is nearly 0
     assert distance(cut, whole) < 1e-3 * distance(after_updates(voice, train, updates=0), whole)
 
@@ -99,11 +106,24 @@ def test_the_eight_bit_optimiser_trains(voice: Voice):
     assert last < first
 
 
-def test_dropout_is_a_function_of_seed_and_step(voice: Voice):
-    one = after_updates(voice, LORA)
-    other = after_updates(voice, LORA, disturb=lambda: torch.rand(7))
+@pytest.mark.parametrize("own_history", [0.0, 0.5])
+def test_dropout_and_histories_are_functions_of_seed_and_step(voice: Voice, own_history: float):
+    one = after_updates(voice, LORA, own_history=own_history)
+    other = after_updates(voice, LORA, own_history=own_history, disturb=lambda: torch.rand(7))
     for name, weights in one.items():
         torch.testing.assert_close(other[name], weights, rtol=0, atol=0)
+
+
+def test_what_it_says_itself_changes_what_it_learns_and_nothing_else(voice: Voice):
+    config, ready = voice.settings(FULL), prepared(voice, FULL, own_history=1.0)
+    told = ready.trainer.update()
+    true = prepared(voice, FULL).trainer.update()
+    assert told.talker_loss != true.talker_loss
+    assert (told.epoch, told.step, told.lr, told.padding_share) == (true.epoch, true.step, true.lr, true.padding_share)
+    assert ready.trainer.objective.training  # after drawing it learns with dropout again
+    asked = replace(config, model=replace(config.model, own_history=1.0))
+    keys = {snapshots_key(c, ready, voice.folders.codes) for c in (config, asked)}
+    assert len(keys) == 2
 
 
 def test_a_step_says_how_fast_how_full_and_how_far(voice: Voice):
