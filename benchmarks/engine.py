@@ -58,7 +58,7 @@ class Times:
 
 def bytes_a_frame(talker: Any, precision: Precision) -> int:
     """Weights that one frame reads: the talker and all heads once, the predictor's layers once a codebook."""
-    size = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2, Precision.INT8: 1}[precision]
+    size = {Precision.float32: 4, Precision.bfloat16: 2, Precision.int8: 1}[precision]
 
     def numbers(module: Any) -> int:
         return sum(p.numel() for p in module.parameters() if p.ndim > 1)
@@ -156,7 +156,7 @@ def compare(
     official: list[Times] = []
     ours: list[Times] = []
     for _ in range(options.rounds):
-        if precision is not Precision.INT8:
+        if precision is not Precision.int8:
             official.append(time_official(tts, prompt, options.frames))
         ours += time_engine(engine, voice, options.frames, 1)
     if official:
@@ -193,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="reduced")
     parser.add_argument("--model", help="a checkpoint's folder instead of random weights")
-    parser.add_argument("--precision", nargs="+", type=Precision, default=[Precision.FLOAT32], choices=list(Precision))
+    parser.add_argument("--precision", nargs="+", type=Precision, default=[Precision.float32], choices=list(Precision))
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", nargs="+", type=int, default=[1])
@@ -206,7 +206,7 @@ def main() -> None:
     print(f"| who | weights | streams | {columns} |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for precision in options.precision:
-        dtype = torch.float32 if precision is Precision.FLOAT32 else torch.bfloat16
+        dtype = torch.float32 if precision is Precision.float32 else torch.bfloat16
         if options.model:
             tts = checkpoint.load(Path(options.model), device=device, dtype=dtype, cloning=True)
         else:

@@ -11,6 +11,7 @@ from voice import checkpoint
 from voice.audio import Waveform
 from voice.engine.delivery import Delivery
 from voice.engine.engine import Engine
+from voice.engine.linear import Precision
 from voice.engine.voices import Voice, clone, designed, speaker
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
@@ -67,11 +68,11 @@ class Cast(Protocol):
 class LocalCast:
     """A pack in this process: its own voice, the other rows of its checkpoint, and uploaded ones, all in one engine."""
 
-    def __init__(self, folder: Path, *, pack: str) -> None:
+    def __init__(self, folder: Path, *, pack: str, precision: Precision | None = None) -> None:
         self._card = VoiceCard.read(folder)
         self.identity = Identity(self._card.name, self._card.kind, self._card.base, pack)
         self._model, self._can_clone = _load(folder)
-        self._engine = Engine.of(self._model)
+        self._engine = Engine.of(self._model, precision=precision)
         self._cloning = threading.Lock()
         self._members = {member.id: member for member in self._own(folder)}
 

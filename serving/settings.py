@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from voice.bounds import check, within
+from voice.engine.linear import Precision
 from voice.errors import InputError
 from voice.stage import CONF, one_line
 
@@ -52,6 +53,7 @@ class Settings:
     opus_kbps: int = within(low=6, high=256)
     aac_kbps: int = within(low=16, high=256)
     probe_text: str
+    precision: Precision | None
     engine_url: str | None
     engine_model: str | None
     engine_voice: str | None

@@ -6,10 +6,12 @@ import httpx2
 import numpy as np
 import pytest
 
+from serving import settings as settings_file
 from serving.cast import LocalCast, probe
 from tests.serving.conftest import Start
 from tests.voice.engine.checkpoints import load_kind
 from voice.engine.delivery import Delivery
+from voice.engine.linear import Precision
 from voice.errors import InputError
 from voice.pack import Kind, VoiceCard
 from voice.tts import Qwen3TTS, Request
@@ -39,6 +41,24 @@ def test_a_tuned_voice_speaks_as_it_does_elsewhere_beside_the_stock_ones(
     )
     assert whispered.status_code == plain.status_code == 200
     assert whispered.content != plain.content
+
+
+def test_weights_are_held_as_the_settings_say(tiny_folder: Path, tmp_path: Path):
+    pack = pack_of(tiny_folder, tmp_path / "pack", "custom_voice", speaker="anna")
+    file = tmp_path / "service.yaml"
+    file.write_text("precision: int8\n")
+    precision = settings_file.load({"VOICE_SETTINGS": str(file)}).precision
+    assert precision is Precision.int8
+    assert settings_file.load({}).precision is None
+    request = Request("Hi.", "me", language="en", seed=3)
+    rounded = Qwen3TTS.from_pack(pack, delivery=Delivery(), precision=Precision.int8)
+    there = LocalCast(pack, pack="voice-me:0000000000000000", precision=precision).members["me"].tts
+    own, expected, exact = (
+        np.concatenate(list(tts.stream(request)))
+        for tts in (there, rounded, Qwen3TTS.from_pack(pack, delivery=Delivery()))
+    )
+    np.testing.assert_array_equal(own, expected)
+    assert not np.array_equal(own, exact)
 
 
 def test_a_design_checkpoint_speaks_as_it_is_told_to(tiny_folder: Path, tmp_path: Path, serve: Start):

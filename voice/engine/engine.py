@@ -15,7 +15,7 @@ SLOTS = {"cuda": 16, "cpu": 4}
 
 def multiplies_bfloat16(precision: Precision) -> bool:
     """Whether the codec's products are to read bfloat16: where weights are rounded and the processor can do it."""
-    return precision is not Precision.FLOAT32 and has_bfloat16_products()
+    return precision is not Precision.float32 and has_bfloat16_products()
 
 
 class Engine:
@@ -31,9 +31,9 @@ class Engine:
     ) -> "Engine":
         """Take the weights of a model that the official package has loaded. It may be dropped afterwards."""
         device = tts.model.talker.device.type
-        precision = precision or (Precision.BFLOAT16 if device == "cuda" else Precision.FLOAT32)
+        precision = precision or (Precision.bfloat16 if device == "cuda" else Precision.float32)
         # on the CPU only weights are rounded: activations are few, and float32 is what its kernels add up in
-        dtype = torch.bfloat16 if device == "cuda" and precision is Precision.BFLOAT16 else torch.float32
+        dtype = torch.bfloat16 if device == "cuda" and precision is Precision.bfloat16 else torch.float32
         core = Core(
             tts.model,
             tts.processor.tokenizer,

@@ -15,9 +15,9 @@ Linear = Callable[[Tensor], Tensor]
 class Precision(StrEnum):
     """How matrices are held; what is computed in is another matter."""
 
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    INT8 = "int8"
+    float32 = "float32"  # lower case: OmegaConf reads the names
+    bfloat16 = "bfloat16"
+    int8 = "int8"
 
 
 class Dense:
@@ -54,11 +54,11 @@ MakeLinear = Callable[[Sequence[Any]], Matrix]
 def maker(precision: Precision) -> MakeLinear:
     """How to hold matrices in a precision."""
     match precision:
-        case Precision.FLOAT32:
+        case Precision.float32:
             return partial(Dense, dtype=torch.float32)
-        case Precision.BFLOAT16:
+        case Precision.bfloat16:
             return partial(Dense, dtype=torch.bfloat16)
-        case Precision.INT8:
+        case Precision.int8:
             return Int8
 
 

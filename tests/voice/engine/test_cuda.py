@@ -38,7 +38,7 @@ def spoken(engine: Engine, voice: Voice, seeds: list[int], sampling: Sampling) -
 
 def test_greedy_codes_on_cuda_are_those_of_the_cpu(tts: Any, tiny: Any, voice: Voice):
     greedy = Sampling(do_sample=False)
-    [(found, audio)] = spoken(Engine.of(tts, slots=2, positions=512, precision=Precision.FLOAT32), voice, [0], greedy)
+    [(found, audio)] = spoken(Engine.of(tts, slots=2, positions=512, precision=Precision.float32), voice, [0], greedy)
     [(expected, same)] = spoken(Engine.of(tiny, slots=2, positions=512), voice, [0], greedy)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(audio, same, atol=1e-3)

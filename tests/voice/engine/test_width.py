@@ -12,7 +12,7 @@ from voice.engine.talker import Talker
 
 POSITIONS, STEPS = 40, 3
 # relative to the spread of the logits: float32 to rounding, weights in bf16 and int8 to some percent
-TOLERANCE = {Precision.FLOAT32: 1e-5, Precision.BFLOAT16: 0.02, Precision.INT8: 0.08}
+TOLERANCE = {Precision.float32: 1e-5, Precision.bfloat16: 0.02, Precision.int8: 0.08}
 
 
 @pytest.fixture(scope="module")
