@@ -22,6 +22,7 @@ from voice.audio import Waveform, read_waveform
 from voice.engine.engine import Engine
 from voice.engine.linear import Precision
 from voice.engine.voices import clone
+from voice.errors import InputError
 from voice.manifest import read_metadata
 from voice.request import Request
 from voice.speaker import Embedding, SpeakerEncoder, load_speaker_encoder, similarity
@@ -36,10 +37,14 @@ def clips_of(voice: Path) -> list[Waveform]:
     """The first clips of a voice."""
     lines = read_metadata(voice / "metadata.csv")[: REFERENCES + PRINTS]
     wavs = voice / "wavs"
+    if len(lines) <= REFERENCES:
+        raise InputError(f"{voice}: {len(lines)} clips; {REFERENCES} are imitated, others tell whose voice it is.")
     return [read_waveform(next(wavs.glob(f"{line.id}.*"))) for line in lines]
 
 
-def speak(model: Path, references: Sequence[Waveform], sentences: Sequence[Sentence], precision: Precision) -> list:
+def speak(
+    model: Path, references: Sequence[Waveform], sentences: Sequence[Sentence], precision: Precision
+) -> list[Waveform]:
     """Every sentence at a precision."""
     tts = checkpoint.load(model, device="cpu", dtype=checkpoint.inference_dtype("cpu"), cloning=True)
     spoken = Qwen3TTS(Engine.of(tts, precision=precision), clone(tts, "me", references, None))

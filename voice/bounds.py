@@ -21,7 +21,7 @@ def check(settings: Any, prefix: str = "") -> None:
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 if is_dataclass(item):
-                    check(item, f"{name}[{number}].")
+                    check(item, f"{name}.{number}.")
         elif value is not None:
             for rule in _broken(value, **spec.metadata):
                 raise InputError(f"{name}={value} must be {rule}. Change it on the command line or under conf/.")

@@ -35,9 +35,12 @@ def retold(
     since: Int64[Tensor, " N"],
     *,
     temperature: float,
+    later: float,
     dice: Float[Tensor, "N codebooks"],
 ) -> Int64[Tensor, "N codebooks"]:
     """The batch's frames as the talker would have said them itself, after what was said in truth.
+
+    Drawn from all codes, the first codebook's at `temperature`, the others at `later`; `dice` as for `draw_codes`.
 
     Of frames that waver (`since` is less than the number of codebooks) all later codebooks are drawn, and the first
     where that wavers, too; all frames at once (scheduled sampling for models that read in parallel, arXiv:1906.07651).
@@ -51,5 +54,5 @@ def retold(
     said = draw(talker.codec_head(hidden)[:, :codes], temperature=temperature, dice=dice[own, 0])
     first = torch.where(since[own] == 0, said, batch.frames[own, 0])
     parts = zip(hidden.split(TOGETHER), first.split(TOGETHER), dice[own, 1:].split(TOGETHER), strict=True)
-    history[own] = torch.cat([draw_codes(talker, h, f, temperature=temperature, dice=d) for h, f, d in parts])
+    history[own] = torch.cat([draw_codes(talker, h, f, temperature=later, dice=d) for h, f, d in parts])
     return history

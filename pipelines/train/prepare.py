@@ -29,7 +29,7 @@ from pipelines.train.settings import Checkpointing, Train
 from pipelines.train.speakers import add_speaker, speaker_name
 from pipelines.train.trainer import Material, Own, Trainer
 from voice import checkpoint
-from voice.engine.sampling import of_checkpoint
+from voice.engine.sampling import drawings, of_checkpoint
 from voice.errors import InputError
 from voice.prompt import Vocabulary
 from voice.upstream import Qwen3TTSModel
@@ -78,8 +78,8 @@ def prepare(voice: str, model: Model, train: Train, codes: Path, accelerator: Ac
     torch.manual_seed(train.seed)  # of the adapters' first weights
     adapted = add_adapters(talker, train.lora) if train.lora else None
     set_trainable(talker, train.rates, train.lora, frozen_dtype=frozen)
-    temperature = of_checkpoint(tts.model.generate_config).temperature
-    own = Own(model.own_history, temperature) if model.own_history else None
+    first, later = drawings(of_checkpoint(tts.model.generate_config))
+    own = Own(model.own_history, first.temperature, later.temperature) if model.own_history else None
     trainer = Trainer(talker, material, train, accelerator, own=own)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # loading is no part of the curve

@@ -42,10 +42,11 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """How often a clip is told what the model says itself, and at which temperature that is drawn."""
+    """How often a clip is told what the model says itself, and at which temperatures that is drawn."""
 
     share: float
     temperature: float
+    later: float  # of all codebooks but the first
 
 
 class Trainer:
@@ -167,25 +168,26 @@ class Trainer:
         return torch.from_numpy(np.sort(chosen))
 
     def _history(self, inputs: Batch, chosen: Sequence[Draw]) -> Tensor | None:
-        if self._own is None:
+        # what the first loss may be is known for true histories alone
+        if self._own is None or (self.step == 0 and self._train.max_first_loss is not None):
             return None
-        since, dice = zip(*(self._waver(self._material.train[d.index], d.index) for d in chosen), strict=True)
+        share = self._own.share
+        since, dice = zip(*(self._waver(self._material.train[d.index], d.index, share) for d in chosen), strict=True)
         device = inputs.frames.device
         self.objective.eval()  # it says what it would say in earnest: without dropout, with its caches
         told = retold(
             self.objective, inputs, torch.cat(since).to(device),
-            temperature=self._own.temperature, dice=torch.cat(dice).to(device),
+            temperature=self._own.temperature, later=self._own.later, dice=torch.cat(dice).to(device),
         )  # fmt: skip
         self.objective.train()
         return told
 
-    def _waver(self, clip: Example, index: int) -> tuple[Tensor, Tensor]:
+    def _waver(self, clip: Example, index: int, share: float) -> tuple[Tensor, Tensor]:
         # a function of the clip and the step: not of the clips beside it
-        assert self._own is not None
         rng = np.random.default_rng([self._train.seed, self.step, index, 1])
         frames, codebooks = clip.codes.shape
         since = torch.full((frames,), codebooks)
-        if rng.random() < self._own.share:
+        if rng.random() < share:
             since = wavering(frames, codebooks, rng, first=FIRST_OWN)
         return since, torch.from_numpy(rng.random((frames, codebooks), dtype=np.float32))
 

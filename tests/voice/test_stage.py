@@ -79,7 +79,7 @@ def test_missing_input_is_named_with_the_remedy(
         (preprocess.main, "data.noise_reduction=2", "data.noise_reduction=2.0 must be at most 1"),
         (split.main, "data.eval_share=0", "data.eval_share=0.0 must be above 0"),
         (synthesize.main, "eval.takes=0", "eval.takes=0 must be at least 1"),
-        (codec.main, "schedule.sound.crops.3.count=0", "schedule.sound.crops[3].count=0 must be at least 1"),
+        (codec.main, "schedule.sound.crops.3.count=0", "schedule.sound.crops.3.count=0 must be at least 1"),
     ],
 )
 def test_a_value_out_of_its_bounds_is_named(

@@ -1,7 +1,7 @@
 """The codec's layers between its frames and its samples, each going on where its last chunk ended.
 
-Their `dtype` is what products of matrices read; sums, residuals and everything else stay in float32. In bfloat16, where
-the processor multiplies it, a convolution takes half of the time.
+Their `dtype` is what products of matrices read and give; they add up in float32, and residuals, snakes and all else
+are in float32. In bfloat16, where the processor multiplies it, a convolution takes half of the time.
 """
 
 from typing import Any
@@ -26,17 +26,15 @@ class CausalConv:
         conv: nn.Conv1d = module.conv
         if conv.stride != (1,):
             raise ValueError("a causal convolution of the decoder has a stride")
-        is_matrix = conv.groups == 1 and conv.out_channels > 1  # the last one is to add no noise of its own
-        self._conv, self.context = conv, module.padding
-        self._dtype = dtype if is_matrix else torch.float32
-        self._rounds = self._dtype != torch.float32
-        on_cpu = conv.weight.device.type == "cpu"
-        self._taps = Taps(conv, self._dtype) if self._rounds or (_is_slow(conv) and on_cpu) else None
+        self.context, self._inputs, self._dtype = module.padding, conv.in_channels, dtype
+        rounds = dtype != torch.float32
+        self._taps = Taps(conv, dtype) if rounds or _is_slow(conv) else None
+        self._conv = None if rounds else conv  # where it does not round, it goes on for chunks of many steps
+        self._like = conv.weight.new_empty(0, dtype=dtype)
 
     def past(self, slots: int) -> list[Tensor]:
         """The memory it wants."""
-        shape = (slots, self._conv.in_channels, self.context)
-        return [self._conv.weight.new_zeros(shape, dtype=self._dtype)] if self.context else []
+        return [self._like.new_zeros(slots, self._inputs, self.context)] if self.context else []
 
     def __call__(self, x: Tensor, memory: Memory) -> Tensor:
         """(rows, channels, n) -> (rows, channels, n)."""
@@ -44,13 +42,15 @@ class CausalConv:
         if self.context:
             x = torch.cat([memory.take(), x], dim=-1)
             memory.put(x[..., -self.context :])
-        if self._taps and (self._rounds or steps <= FEW_STEPS):
+        if self._taps and (self._conv is None or steps <= FEW_STEPS):
             return self._taps(x, steps)
+        assert self._conv is not None
         return self._conv(x)
 
 
 def _is_slow(conv: nn.Conv1d) -> bool:
-    return conv.groups == 1 and conv.in_channels >= MANY_INPUTS and conv.kernel_size[0] > 1
+    on_cpu = conv.weight.device.type == "cpu"
+    return on_cpu and conv.groups == 1 and conv.in_channels >= MANY_INPUTS and conv.kernel_size[0] > 1
 
 
 class Taps:
@@ -130,7 +130,8 @@ class ConvNext:
     """The residual block behind each upsampling of frames."""
 
     def __init__(self, module: Any, dtype: torch.dtype = torch.float32) -> None:
-        self._module, self._conv = module, CausalConv(module.dwconv)
+        self._conv = CausalConv(module.dwconv)  # a channel each: no matrix
+        self._norm, self._act, self._gamma = module.norm, module.act, module.gamma.detach()
         self._first, self._second = product(module.pwconv1, dtype), product(module.pwconv2, dtype)
 
     def past(self, slots: int) -> list[Tensor]:
@@ -139,14 +140,13 @@ class ConvNext:
 
     def __call__(self, x: Tensor, memory: Memory) -> Tensor:
         """(rows, channels, n) -> the same."""
-        block = self._module
-        hidden = block.norm(self._conv(x, memory).transpose(1, 2))
-        hidden = block.gamma * self._second(block.act(self._first(hidden)))
+        hidden = self._norm(self._conv(x, memory).transpose(1, 2))
+        hidden = self._gamma * self._second(self._act(self._first(hidden)))
         return x + hidden.transpose(1, 2)
 
 
 def product(linear: nn.Linear, dtype: torch.dtype) -> Any:
-    """A linear layer that reads `dtype`; the layer itself where it does so anyway."""
+    """A linear layer that reads and gives `dtype`; the layer itself where it does so anyway."""
     return linear if linear.weight.dtype == dtype else Dense([linear], dtype)
 
 

@@ -13,9 +13,10 @@ POSITIONS = 2_048  # of each slot: 60 s of speech with its text, beside a refere
 SLOTS = {"cuda": 16, "cpu": 4}
 
 
-def multiplies_bfloat16(precision: Precision) -> bool:
-    """Whether the codec's products are to read bfloat16: where weights are rounded and the processor can do it."""
-    return precision is not Precision.float32 and has_bfloat16_products()
+def codec_dtype(precision: Precision, device: str) -> torch.dtype:
+    """What the codec's products read: bfloat16 where weights are rounded and the processor multiplies it."""
+    rounds = device == "cpu" and precision is not Precision.float32 and has_bfloat16_products()
+    return torch.bfloat16 if rounds else torch.float32
 
 
 class Engine:
@@ -32,7 +33,8 @@ class Engine:
         """Take the weights of a model that the official package has loaded. It may be dropped afterwards."""
         device = tts.model.talker.device.type
         precision = precision or (Precision.bfloat16 if device == "cuda" else Precision.float32)
-        # on the CPU only weights are rounded: activations are few, and float32 is what its kernels add up in
+        # On the CPU a frame's activations are not rounded: they are few, and float32 is what its kernels add up in.
+        # Those of a prompt, which PyTorch reads, are, and those of the codec's products.
         dtype = torch.bfloat16 if device == "cuda" and precision is Precision.bfloat16 else torch.float32
         core = Core(
             tts.model,
@@ -41,6 +43,6 @@ class Engine:
             positions=positions,
             make=maker(precision),
             dtype=dtype,
-            codec=torch.bfloat16 if device == "cpu" and multiplies_bfloat16(precision) else torch.float32,
+            codec=codec_dtype(precision, device),
         )
         return cls(core)

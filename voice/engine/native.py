@@ -87,6 +87,7 @@ def _cpu_lines() -> list[str]:
     return cpu.read_text().splitlines() if cpu.is_file() else []
 
 
+@functools.cache
 def has_bfloat16_products() -> bool:
     """Whether this processor multiplies bfloat16 itself; where it does not, float32 is faster."""
     words = {word for line in _cpu_lines() for word in line.split()}
@@ -194,9 +195,14 @@ def snake(
     gain: Float[Tensor, " channels"],
     dtype: torch.dtype,
 ) -> Float[Tensor, "rows channels n"]:
-    """x + gain sin(rate x)^2 in one pass, in `dtype` (float32 or bfloat16): within 1e-6 of gain."""
+    """x + gain sin(rate x)^2 in one pass, of float32, in `dtype` (float32 or bfloat16).
+
+    The sine squared is within 1e-6 for the phase as float32 knows it, up to phases of 1e4.
+    """
     kernels = library()
     assert kernels is not None
+    if x.dtype != torch.float32 or dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"a snake of {x.dtype} in {dtype}")
     rows, channels, n = x.shape
     x, y = x.contiguous(), x.new_empty(x.shape, dtype=dtype)
     kernels.snake(

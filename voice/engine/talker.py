@@ -13,10 +13,14 @@ from voice.engine.native import NativeMatrix, NativeStack, can_run, has_bfloat16
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.prompt import NOTHING, Opening
 
-# Positions up to which the kernels read a prompt faster than PyTorch's products of matrices, by what these multiply.
-# Where the processor multiplies bfloat16 itself, PyTorch is five times as fast with it as elsewhere.
-FEW = {torch.float32: 16, torch.bfloat16: 4 if has_bfloat16_products() else 24, torch.int8: 48}
 SavedKeys = tuple[Tensor, Tensor]
+
+
+def few_positions(weights: torch.dtype) -> int:
+    """Up to how many the kernels read a prompt faster than PyTorch's products of matrices, by what these read."""
+    if weights == torch.bfloat16:
+        return 4 if has_bfloat16_products() else 24
+    return {torch.float32: 16, torch.int8: 48}[weights]
 
 
 class Talker:
@@ -32,6 +36,7 @@ class Talker:
         self._dtype = dtype
         self._stack = Stack(talker.model, talker.config, make, dtype)
         self._rotary = Rotary(talker.model.rotary_emb, positions, dtype)
+        self._few = few_positions(self._stack.layers[0].qkv.weight.dtype)
         self._head: Linear = make([talker.codec_head])
         self._codec_embedding = talker.model.codec_embedding.weight.detach()
         self.device, self.positions = self._codec_embedding.device, positions
@@ -45,7 +50,6 @@ class Talker:
         self.slots = slots
         self.cache = Cache(self._stack, slots=slots, positions=self.positions, like=self.like)
         self._native = NativeStack(self._stack, self.cache, self._rotary) if can_run(self._stack) else None
-        self._few = FEW[self._stack.layers[0].qkv.weight.dtype]
 
     def release(self) -> None:
         """Give the cache's memory back; `allocate` makes it anew."""

@@ -22,27 +22,31 @@ class WindowAttention:
     """Sliding-window attention of one layer; remembers the keys (rotated) and values of its window."""
 
     def __init__(self, module: Any, window: int, dtype: torch.dtype) -> None:
-        self._attention, self._window = module, window
-        self._head_dim = module.head_dim
+        self._window, self._head_dim, self._scale = window, module.head_dim, module.scaling
+        self._heads = module.k_proj.weight.shape[0] // module.head_dim
+        self._like = module.k_proj.weight.new_empty(0)
         self._query, self._key, self._value, self._out = (
             product(p, dtype) for p in (module.q_proj, module.k_proj, module.v_proj, module.o_proj)
         )
 
     def past(self, slots: int) -> list[Tensor]:
         """The memory it wants."""
-        weight = self._attention.k_proj.weight
-        heads = weight.shape[0] // self._head_dim
-        return [weight.new_zeros(slots, heads, self._window - 1, self._head_dim) for _ in ("keys", "values")]
+        shape = (slots, self._heads, self._window - 1, self._head_dim)
+        return [self._like.new_zeros(shape) for _ in ("keys", "values")]
 
     def __call__(self, x: Tensor, memory: Memory, turn: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
         """(rows, n, width) -> the same."""
-        a = self._attention
         shape = (*x.shape[:2], -1, self._head_dim)
         query, key, value = (p(x).view(shape).transpose(1, 2) for p in (self._query, self._key, self._value))
         key = self._remembered(rotate(key, *turn), memory)
         value = self._remembered(value, memory)
         mixed = functional.scaled_dot_product_attention(
-            rotate(query, *turn), key, value, attn_mask=mask, scale=a.scaling, enable_gqa=key.shape[1] != query.shape[1]
+            rotate(query, *turn),
+            key,
+            value,
+            attn_mask=mask,
+            scale=self._scale,
+            enable_gqa=key.shape[1] != query.shape[1],
         )
         return self._out(mixed.transpose(1, 2).flatten(2))
 
@@ -72,31 +76,43 @@ class GatedMlp:
         return self._down(self._act(self._gate(x)) * self._up(x))
 
 
+class FrameLayer:
+    """One layer of the transformer over frames."""
+
+    def __init__(self, module: Any, window: int, dtype: torch.dtype) -> None:
+        self._before = module.input_layernorm, module.post_attention_layernorm
+        self._scales = module.self_attn_layer_scale, module.mlp_layer_scale
+        self._attention, self._mlp = WindowAttention(module.self_attn, window, dtype), GatedMlp(module.mlp, dtype)
+        self.past = self._attention.past
+
+    def __call__(self, x: Tensor, memory: Memory, turn: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """(rows, n, width) -> the same."""
+        (before_attention, before_mlp), (scale_attention, scale_mlp) = self._before, self._scales
+        x = x + scale_attention(self._attention(before_attention(x), memory, turn, mask))
+        return x + scale_mlp(self._mlp(before_mlp(x)))
+
+
 class FrameTransformer:
     """The transformer over frames in front of the upsampling."""
 
     def __init__(self, module: Any, dtype: torch.dtype) -> None:
-        self._module, self._window = module, module.window_size
-        self._layers = [
-            (layer, WindowAttention(layer.self_attn, self._window, dtype), GatedMlp(layer.mlp, dtype))
-            for layer in module.layers
-        ]
+        self._window, self._rotary, self._norm = module.window_size, module.rotary_emb, module.norm
+        self._widen, self._narrow = product(module.input_proj, dtype), product(module.output_proj, dtype)
+        self._layers = [FrameLayer(layer, self._window, dtype) for layer in module.layers]
 
     def past(self, slots: int) -> list[Tensor]:
         """The memory it wants."""
-        return [tensor for _, attention, _ in self._layers for tensor in attention.past(slots)]
+        return [tensor for layer in self._layers for tensor in layer.past(slots)]
 
     def __call__(self, x: Tensor, memory: Memory, seen: Int64[Tensor, " rows"]) -> Tensor:
         """(rows, n, latent) -> the same; `seen` frames came before in each row."""
-        model, n = self._module, x.shape[1]
-        positions = seen[:, None] + torch.arange(n, device=x.device)
-        x = model.input_proj(x)
-        cos, sin = (t[:, None] for t in model.rotary_emb(x, positions))
+        positions = seen[:, None] + torch.arange(x.shape[1], device=x.device)
+        x = self._widen(x)
+        cos, sin = (t[:, None] for t in self._rotary(x, positions))
         mask = self._mask(positions)
-        for layer, attention, mlp in self._layers:
-            x = x + layer.self_attn_layer_scale(attention(layer.input_layernorm(x), memory, (cos, sin), mask))
-            x = x + layer.mlp_layer_scale(mlp(layer.post_attention_layernorm(x)))
-        return model.output_proj(model.norm(x))
+        for layer in self._layers:
+            x = layer(x, memory, (cos, sin), mask)
+        return self._narrow(self._norm(x))
 
     def _mask(self, positions: Int64[Tensor, "rows n"]) -> Tensor:
         """Which of the window's and the chunk's keys each frame sees: (rows, 1, n, window - 1 + n)."""
@@ -110,14 +126,16 @@ class StreamingDecoder:
     """The official decoder over slots: each a stream of its own, decoded in chunks of any size."""
 
     def __init__(self, decoder: Any, *, slots: int, dtype: torch.dtype = torch.float32) -> None:
-        """`dtype` is what products of matrices read (convolution.py); the decoder's weights are in float32."""
+        """`dtype` is what products of matrices read and give (convolution.py); the decoder's weights are in float32."""
         self._tables = code_tables(decoder)
         self._pre = CausalConv(decoder.pre_conv, dtype)
         self._transformer = FrameTransformer(decoder.pre_transformer, dtype)
         self._upsampling = [
             part for up, block in decoder.upsample for part in (CausalUpsampling(up, dtype), ConvNext(block, dtype))
         ]
-        self._layers = [part for module in decoder.decoder for part in layers_of(module, dtype)]
+        *blocks, snake, last = decoder.decoder
+        self._layers = [part for module in blocks for part in layers_of(module, dtype)]
+        self._layers += [Snake(snake), CausalConv(last)]  # samples: nothing hides what rounding would add here
         self.frame_samples = int(decoder.total_upsample)
         self.code_groups, self.codebook_size = self._tables.shape[:2]
         self.device = self._tables.device

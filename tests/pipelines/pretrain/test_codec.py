@@ -1,5 +1,6 @@
 """The codec in training, at widths that take milliseconds: the stock classes' numbers, learning, exact resumption."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.pretrain import run
 from pipelines.pretrain.aligner.model import Recogniser
 from pipelines.pretrain.aligner.model import Shape as RecogniserShape
 from pipelines.pretrain.codec import layers
@@ -77,6 +79,11 @@ def likeness() -> Likeness:
 
 def trainer(crops: Crops, schedule: Schedule = SCHEDULE, *, seed: int = 0) -> Trainer:
     return Trainer(codec_of_seed(seed), crops, listener(), likeness(), schedule, CPU)
+
+
+def test_the_encoder_has_as_many_units_at_each_rate_as_its_shape_says():
+    units = [type(layer).__name__ for layer in codec_of_seed().stock.encoder.encoder.layers]
+    assert units.count("MimiResnetBlock") == 4 * SHAPE.encoder_residuals == 8
 
 
 def test_the_layout_of_training_gives_the_stock_models_numbers():
@@ -193,6 +200,21 @@ def test_a_run_that_is_killed_drops_lines_that_its_checkpoint_does_not_know(crop
     assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4, 6]
     assert resume(trainer(crops), tmp_path, device="cpu")
     assert [row["step"] for row in read_log(tmp_path / "training.csv")] == [2, 4]
+
+
+def test_a_log_that_cannot_be_rewritten_stays(crops, tmp_path, monkeypatch):
+    training = trainer(crops)
+    training.steps = 4
+    fit(training, tmp_path, SCHEDULE)
+    log = (tmp_path / "training.csv").read_text()
+
+    def fail(_rows: object) -> Iterator[dict[str, str]]:
+        raise OSError("no space left on the disk")
+
+    monkeypatch.setattr(run, "_printed", fail)
+    with pytest.raises(OSError, match="no space"):
+        resume(trainer(crops), tmp_path, device="cpu")
+    assert (tmp_path / "training.csv").read_text() == log
 
 
 def test_a_log_that_began_with_other_columns_goes_on(crops, tmp_path):

@@ -256,8 +256,8 @@ def test_a_talker_sure_of_itself_says_what_is_true(work):
         torch.rand(taught.batch.frames.shape, generator=torch.Generator().manual_seed(0)),
     )
     sure, chance = (
-        retold(training.guided.objective, taught.batch, taught.since, temperature=temperature, dice=dice)
-        for temperature in (0.1, 100.0)
+        retold(training.guided.objective, taught.batch, taught.since, temperature=warmth, later=warmth, dice=dice)
+        for warmth in (0.1, 100.0)
     )
     assert (sure == frames).float().mean(dim=0).min() > 0.9  # the first, where it wavers, too
     assert (chance == frames)[:, 1:].float().mean() < 0.5

@@ -1,11 +1,24 @@
 """What a talker is told it has said."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from pipelines.train import history
+from pipelines.train.dataset import Batch, Example, collate, lay_out
 from pipelines.train.drawing import draw
-from pipelines.train.history import wavering
+from pipelines.train.history import retold, wavering
+from pipelines.train.loss import Objective
+from tests.pipelines.train.test_overfit import four_clips
+from voice.prompt import Vocabulary
+from voice.tts import Layout
+
+
+def collate_plain(clips: list[Example], vocabulary: Vocabulary, *, width: int) -> Batch:
+    prompts = [lay_out(c, vocabulary, tagged=True, layout=Layout.WHOLE) for c in clips]
+    return collate(clips, prompts, torch.zeros(width), codec_eos=vocabulary.codec_eos)
 
 
 def test_what_was_said_wavers_in_some_frames_from_some_codebook_on():
@@ -17,6 +30,17 @@ def test_what_was_said_wavers_in_some_frames_from_some_codebook_on():
     wrong = every[every < 4]
     assert 0.07 < float((wrong == 0).float().mean()) < 0.13
     assert {int(since) for since in wrong} == {0, 1, 2, 3}
+
+
+def test_frames_are_drawn_alike_however_many_are_drawn_together(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    clips, vocabulary = four_clips(tiny), Vocabulary.of(tiny.model.config)
+    batch = collate_plain(clips, vocabulary, width=tiny.model.config.talker_config.hidden_size)
+    dice = torch.rand(batch.frames.shape, generator=torch.Generator().manual_seed(0))
+    since, objective = torch.zeros(len(batch.frames), dtype=torch.int64), Objective(tiny.model.talker).eval()
+    whole = retold(objective, batch, since, temperature=1.0, later=1.0, dice=dice)
+    monkeypatch.setattr(history, "TOGETHER", 3)
+    assert torch.equal(retold(objective, batch, since, temperature=1.0, later=1.0, dice=dice), whole)
+    assert (whole != batch.frames).float().mean() > 0.9  # of 64 codes
 
 
 @pytest.mark.parametrize("die", [0.0, 0.1, 0.45, 0.55, 0.999])

@@ -21,9 +21,12 @@ def bf16():  # type: ignore[no-untyped-def]
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def prepared(voice: Voice, train: Train, accelerator: Accelerator, *, frozen_dtype: torch.dtype) -> Prepared:
+def prepared(
+    voice: Voice, train: Train, accelerator: Accelerator, *, frozen_dtype: torch.dtype, own_history: float = 0.0
+) -> Prepared:
     config = voice.settings(train)
-    ready = prepare(config.voice, config.model, train, voice.folders.codes, accelerator)
+    model = replace(config.model, own_history=own_history)
+    ready = prepare(config.voice, model, train, voice.folders.codes, accelerator)
     set_trainable(ready.tts.model.talker, train.rates, train.lora, frozen_dtype=frozen_dtype)
     return ready
 
@@ -47,6 +50,20 @@ def test_an_update_in_bf16_loses_what_one_in_float32_loses(
     assert {p.dtype for p in ready.trainer.parameters.values()} == {torch.float32}
     frozen = {p.dtype for p in ready.tts.model.talker.parameters() if not p.requires_grad}
     assert frozen == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("checkpointing", [Checkpointing.always, Checkpointing.never])
+@pytest.mark.parametrize("train", [FULL, LORA], ids=["full", "lora"])
+def test_everything_moves_where_it_is_told_what_it_says_itself(
+    voice: Voice, bf16: Accelerator, train: Train, checkpointing: Checkpointing
+):
+    train = replace(train, gradient_checkpointing=checkpointing, weight_decay=0.0)
+    ready = prepared(voice, train, bf16, frozen_dtype=torch.bfloat16, own_history=1.0)
+    fit_memory(ready, bf16)
+    before = {name: p.detach().clone() for name, p in ready.trainer.parameters.items()}
+    for _ in range(2):  # an adapter's first half moves once the second has
+        ready.trainer.update()
+    assert [name for name, p in ready.trainer.parameters.items() if torch.equal(p, before[name])] == []
 
 
 @pytest.mark.parametrize("train", [FULL, LORA], ids=["full", "lora"])

@@ -49,14 +49,15 @@ def require_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
         torch.testing.assert_close(other[name], tensor, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("own_history", [0.0, 0.5])
 @pytest.mark.parametrize("method", METHODS)
-def test_two_epochs_and_two_more_equal_four_bit_for_bit(voice: Voice, tmp_path: Path, method: str):
+def test_two_epochs_and_two_more_equal_four_bit_for_bit(voice: Voice, tmp_path: Path, method: str, own_history: float):
     train = METHODS[method]
-    whole = voice.train(train, tmp_path / "whole")
+    whole = voice.train(train, tmp_path / "whole", own_history=own_history)
     whole.snapshots.discard()
     with pytest.raises(Stopped):
-        voice.train(train, tmp_path / "never", recorder=StopAt(4))
-    resumed = voice.train(train, tmp_path / "resumed")
+        voice.train(train, tmp_path / "never", recorder=StopAt(4), own_history=own_history)
+    resumed = voice.train(train, tmp_path / "resumed", own_history=own_history)
     assert losses(resumed) == losses(whole)
     require_equal(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
 

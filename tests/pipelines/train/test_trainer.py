@@ -16,8 +16,8 @@ from tests.pipelines.train.voices import FULL, LORA, Voice, write_codes
 from voice.errors import InputError
 
 
-def prepared(voice: Voice, train: Train, *, own_history: float = 0.0) -> Prepared:
-    config = voice.settings(train)
+def prepared(voice: Voice, train: Train, *, own_history: float = 0.0, stock: bool = False) -> Prepared:
+    config = voice.settings(train, stock=stock)
     model = replace(config.model, own_history=own_history)
     return prepare(config.voice, model, train, voice.folders.codes, Accelerator(cpu=True))
 
@@ -114,13 +114,24 @@ def test_dropout_and_histories_are_functions_of_seed_and_step(voice: Voice, own_
         torch.testing.assert_close(other[name], weights, rtol=0, atol=0)
 
 
-def test_what_it_says_itself_changes_what_it_learns_and_nothing_else(voice: Voice):
+def test_a_clip_that_is_told_the_truth_is_learnt_as_if_nobody_else_were_told_anything_else(voice: Voice):
+    rarely = after_updates(voice, LORA, own_history=1e-9)  # histories are made, and all are true
+    for name, weights in after_updates(voice, LORA).items():  # dropout and all
+        torch.testing.assert_close(rarely[name], weights, rtol=0, atol=0)
+
+
+def test_the_first_batch_of_a_published_model_is_told_the_truth(voice: Voice):
+    trainers = [prepared(voice, FULL, own_history=share, stock=True).trainer for share in (0.0, 1.0)]
+    for trainer in trainers:
+        trainer._train = replace(trainer._train, max_first_loss=100.0)  # `tiny` is none
+    first, second = ([trainer.update().loss for trainer in trainers] for _ in range(2))
+    assert first[0] == first[1]
+    assert second[0] != second[1]
+
+
+def test_another_history_is_another_training(voice: Voice):
     config, ready = voice.settings(FULL), prepared(voice, FULL, own_history=1.0)
-    told = ready.trainer.update()
-    true = prepared(voice, FULL).trainer.update()
-    assert told.talker_loss != true.talker_loss
-    assert (told.epoch, told.step, told.lr, told.padding_share) == (true.epoch, true.step, true.lr, true.padding_share)
-    assert ready.trainer.objective.training  # after drawing it learns with dropout again
+    assert ready.trainer.update().talker_loss != prepared(voice, FULL).trainer.update().talker_loss
     asked = replace(config, model=replace(config.model, own_history=1.0))
     keys = {snapshots_key(c, ready, voice.folders.codes) for c in (config, asked)}
     assert len(keys) == 2
@@ -136,14 +147,15 @@ def test_a_step_says_how_fast_how_full_and_how_far(voice: Voice):
     assert len(step.codebooks) == 3
 
 
-def test_a_loss_that_is_not_a_number_names_its_clips_and_moves_nothing(voice: Voice):
-    ready = prepared(voice, FULL)
+@pytest.mark.parametrize("own_history", [0.0, 1.0])
+def test_a_loss_that_is_not_a_number_names_its_clips_and_moves_nothing(voice: Voice, own_history: float):
+    ready = prepared(voice, FULL, own_history=own_history)
     with torch.no_grad():
-        ready.tts.model.talker.codec_head.weight.fill_(float("nan"))
-    before = ready.tts.model.talker.model.norm.weight.detach().clone()
+        ready.tts.model.talker.model.norm.weight.fill_(float("nan"))
+    before = ready.tts.model.talker.codec_head.weight.detach().clone()
     with pytest.raises(InputError, match=r"loss is nan at update 1, in clips c\d, c\d\. .* lower train\.lr"):
         ready.trainer.update()
-    torch.testing.assert_close(ready.tts.model.talker.model.norm.weight.detach(), before)
+    torch.testing.assert_close(ready.tts.model.talker.codec_head.weight.detach(), before)
 
 
 def test_nothing_left_to_train_is_refused(voice: Voice):

@@ -47,10 +47,17 @@ class Voice:
     def folders(self) -> Folders:
         return Folders(self.root / "codes", self.root / "processed", self.root / "cache")
 
-    def settings(self, train: Train, *, name: str = "Me", stock: bool = False, model: Path | None = None) -> Finetune:
-        base = Model(
-            source=str(model or self.model), revision=None, stock=stock, lr_scale=1.0, epochs_scale=1, own_history=0.0
-        )
+    def settings(
+        self,
+        train: Train,
+        *,
+        name: str = "Me",
+        stock: bool = False,
+        model: Path | None = None,
+        own_history: float = 0.0,
+    ) -> Finetune:
+        source = str(model or self.model)
+        base = Model(source=source, revision=None, stock=stock, lr_scale=1.0, epochs_scale=1, own_history=own_history)
         return Finetune(name, "en", base, train, preflight=False)
 
     def train(self, train: Train, out: Path, *, recorder: Recorder | None = None, **settings: Any) -> Result:

@@ -1,5 +1,7 @@
 """Streaming the codec: any chunking is the whole decode."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from voice.engine import convolution
 from voice.engine.convolution import FEW_STEPS, MANY_INPUTS, CausalConv
 from voice.engine.memory import Memory
 from voice.engine.vocoder import StreamingDecoder
@@ -120,6 +123,48 @@ def noise_db(decoder: Any, *, seed: int, sizes: list[int]) -> float:
 @pytest.mark.parametrize("sizes", [[12] * 7, [1, 2, 4, 8], [1] * FRAMES])
 def test_products_in_bfloat16_add_little_noise_for_any_chunking(decoder: Any, sizes: list[int]):
     assert -90 < noise_db(decoder, seed=5, sizes=sizes) < -35
+
+
+def test_what_the_last_convolution_reads_is_not_rounded(decoder: Any, monkeypatch: pytest.MonkeyPatch):
+    streaming, read = StreamingDecoder(decoder, slots=1, dtype=torch.bfloat16), []
+    last = streaming._layers[-1]
+    assert isinstance(last, CausalConv)
+    convolve = CausalConv.__call__
+
+    def listen(conv: CausalConv, x: Tensor, memory: Memory) -> Tensor:
+        if conv is last:
+            read.append(x)
+        return convolve(conv, x, memory)
+
+    monkeypatch.setattr(CausalConv, "__call__", listen)
+    streaming.decode(codes_for(decoder, seed=8, frames=4), [0])
+    assert read[0].dtype == torch.float32
+    assert (read[0] != read[0].bfloat16().float()).float().mean() > 0.9
+
+
+def test_without_a_compiler_it_is_the_same(decoder: Any, monkeypatch: pytest.MonkeyPatch):
+    codes = codes_for(decoder, seed=9, frames=20)
+    compiled = [StreamingDecoder(decoder, slots=1, dtype=d).decode(codes, [0]) for d in (torch.float32, torch.bfloat16)]
+    monkeypatch.setattr(convolution, "native_snake", lambda: None)
+    exact, rounded = (
+        StreamingDecoder(decoder, slots=1, dtype=d).decode(codes, [0]) for d in (torch.float32, torch.bfloat16)
+    )
+    torch.testing.assert_close(exact, whole(decoder, codes), atol=1e-5, rtol=0)
+    torch.testing.assert_close(compiled[0], exact, atol=1e-5, rtol=0)
+    noise = (compiled[1] - rounded).square().mean() / exact.square().mean()
+    assert noise < 10 ** (-35 / 10)
+
+
+def test_no_matrix_is_held_twice():
+    decoder = wide_decoder()
+    streaming = StreamingDecoder(decoder, slots=1, dtype=torch.bfloat16)
+    matrices = [m for m in decoder.modules() if isinstance(m, nn.Linear | nn.Conv1d) and m.weight.shape[1] > 1]
+    held = [weakref.ref(m) for m in matrices]
+    last = weakref.ref(decoder.decoder[-1].conv)
+    del decoder, matrices
+    gc.collect()
+    assert [ref() for ref in held if ref() is not None] == [last()]
+    assert streaming.frame_samples > 0
 
 
 def test_streams_beside_each_other_are_rounded_alike(decoder: Any):
