@@ -39,4 +39,4 @@ def draw(
     """One code a row: the one at whose odds the die falls, all odds laid end to end."""
     ends = torch.softmax(logits.float() / temperature, dim=-1).cumsum(dim=-1)
     drawn = torch.searchsorted(ends, dice[:, None] * ends[:, -1:])[:, 0]
-    return drawn.clamp(max=logits.shape[-1] - 1)  # of odds that are no numbers, too: the loss then names its clips
+    return drawn.clamp(max=logits.shape[-1] - 1)  # NaN odds give one past the end; the loss names the clips

@@ -52,9 +52,9 @@ class Own:
 class Trainer:
     """A talker in training. `step` counts finished updates.
 
-    Its whole state is what moves, the optimiser's moments and `step`: the order of clips, their tags and dropout's
-    noise all follow from the seed and the step, so nothing else has to be remembered, and whatever else draws random
-    numbers meanwhile changes nothing.
+    Its whole state is what moves, the optimiser's moments and `step`: the order of clips, their tags, the dice for what
+    it says itself and dropout's noise all follow from the seed and the step, so nothing else has to be remembered, and
+    whatever else draws random numbers meanwhile changes nothing.
     """
 
     def __init__(

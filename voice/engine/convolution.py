@@ -29,7 +29,7 @@ class CausalConv:
         self.context, self._inputs, self._dtype = module.padding, conv.in_channels, dtype
         rounds = dtype != torch.float32
         self._taps = Taps(conv, dtype) if rounds or _is_slow(conv) else None
-        self._conv = None if rounds else conv  # where it does not round, it goes on for chunks of many steps
+        self._conv = None if rounds else conv  # in float32 the library's own serves chunks of many steps
         self._like = conv.weight.new_empty(0, dtype=dtype)
 
     def past(self, slots: int) -> list[Tensor]:
@@ -71,7 +71,9 @@ class Taps:
 def times(
     weight: Float[Tensor, "outputs inputs"], x: Float[Tensor, "rows inputs n"]
 ) -> Float[Tensor, "rows outputs n"]:
-    """A product for each row: of a batch PyTorch copies the matrix for each."""
+    """The matrix times each row's steps."""
+    if x.device.type != "cpu":  # there launches cost, here PyTorch copies the matrix for each row of a batch
+        return functional.linear(x.transpose(1, 2), weight).transpose(1, 2)
     return torch.stack([weight @ row for row in x]) if len(x) > 1 else (weight @ x[0])[None]
 
 

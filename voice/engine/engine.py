@@ -34,7 +34,7 @@ class Engine:
         device = tts.model.talker.device.type
         precision = precision or (Precision.bfloat16 if device == "cuda" else Precision.float32)
         # On the CPU a frame's activations are not rounded: they are few, and float32 is what its kernels add up in.
-        # Those of a prompt, which PyTorch reads, are, and those of the codec's products.
+        # What a longer prompt's products read, in PyTorch, is rounded, and what the codec's do.
         dtype = torch.bfloat16 if device == "cuda" and precision is Precision.bfloat16 else torch.float32
         core = Core(
             tts.model,

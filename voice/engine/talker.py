@@ -17,7 +17,7 @@ SavedKeys = tuple[Tensor, Tensor]
 
 
 def few_positions(weights: torch.dtype) -> int:
-    """Up to how many the kernels read a prompt faster than PyTorch's products of matrices, by what these read."""
+    """Up to how many the kernels read a prompt faster than PyTorch's products of matrices of this dtype."""
     if weights == torch.bfloat16:
         return 4 if has_bfloat16_products() else 24
     return {torch.float32: 16, torch.int8: 48}[weights]

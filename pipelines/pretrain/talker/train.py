@@ -181,8 +181,10 @@ class Trainer:
     def _retold(self, taught: Taught, number: int) -> Taught:
         generator = torch.Generator().manual_seed(self.schedule.seed + number)
         dice = torch.rand(taught.batch.frames.shape, generator=generator).to(self.device.name)
-        warmth = self.schedule.own_temperature
-        history = retold(self.guided.objective, taught.batch, taught.since, temperature=warmth, later=warmth, dice=dice)
+        temperature = self.schedule.own_temperature
+        history = retold(
+            self.guided.objective, taught.batch, taught.since, temperature=temperature, later=temperature, dice=dice
+        )
         return replace(taught, history=history)
 
     @torch.no_grad()

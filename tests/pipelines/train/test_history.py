@@ -43,6 +43,18 @@ def test_frames_are_drawn_alike_however_many_are_drawn_together(tiny: Any, monke
     assert (whole != batch.frames).float().mean() > 0.9  # of 64 codes
 
 
+def test_the_first_codebook_has_a_temperature_of_its_own(tiny: Any):
+    clips, vocabulary = four_clips(tiny), Vocabulary.of(tiny.model.config)
+    batch = collate_plain(clips, vocabulary, width=tiny.model.config.talker_config.hidden_size)
+    since, objective = torch.zeros(len(batch.frames), dtype=torch.int64), Objective(tiny.model.talker).eval()
+    one, other = (
+        retold(objective, batch, since, temperature=1e-4, later=1.0, dice=torch.rand(batch.frames.shape, generator=g))
+        for g in (torch.Generator().manual_seed(seed) for seed in (0, 1))
+    )
+    assert torch.equal(one[:, 0], other[:, 0])
+    assert (one[:, 1:] != other[:, 1:]).float().mean() > 0.9
+
+
 @pytest.mark.parametrize("die", [0.0, 0.1, 0.45, 0.55, 0.999])
 def test_a_die_falls_on_the_code_at_whose_odds_it_lies(die: float):
     logits = torch.tensor([[0.2, 0.3, 0.5]]).log()

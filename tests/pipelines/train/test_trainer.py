@@ -114,7 +114,7 @@ def test_dropout_and_histories_are_functions_of_seed_and_step(voice: Voice, own_
         torch.testing.assert_close(other[name], weights, rtol=0, atol=0)
 
 
-def test_a_clip_that_is_told_the_truth_is_learnt_as_if_nobody_else_were_told_anything_else(voice: Voice):
+def test_histories_that_are_all_true_change_nothing(voice: Voice):
     rarely = after_updates(voice, LORA, own_history=1e-9)  # histories are made, and all are true
     for name, weights in after_updates(voice, LORA).items():  # dropout and all
         torch.testing.assert_close(rarely[name], weights, rtol=0, atol=0)

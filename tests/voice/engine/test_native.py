@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.voice.engine.checkpoints import core_of, speak_all
-from voice.engine import engine, native
+from voice.engine import native
 from voice.engine.core import Core
-from voice.engine.linear import Dense, Int8, Precision
+from voice.engine.linear import Dense, Int8
 from voice.engine.native import NativeMatrix
 from voice.engine.voices import Voice
 from voice.request import Request
@@ -140,31 +140,6 @@ def test_attention_by_mask_is_attention_one_by_one(tiny: Any, monkeypatch: pytes
         talker, "attend_one_by_one", lambda lengths: talker.attend_by_mask(core.frames.slots.at, talker.positions)
     )
     assert all(torch.equal(a, b) for a, b in zip(speak_all(core, said, budget=10), expected, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("line", "has"),
-    [
-        ("flags\t\t: fpu sse2 avx512f avx512_bf16 avx512_vnni", True),
-        ("flags\t\t: fpu sse2 amx_tile amx_bf16", True),
-        ("Features\t: fp asimd sve bf16 i8mm", True),
-        ("flags\t\t: fpu sse2 avx512f avx512_vnni", False),
-    ],
-)
-def test_a_processor_says_whether_it_multiplies_bfloat16(line: str, has: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(native, "_cpu_lines", lambda: ["processor\t: 0", line])
-    assert native.has_bfloat16_products.__wrapped__() is has
-
-
-def test_the_codec_rounds_where_weights_are_and_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch):
-    def rounds(precision: Precision, device: str = "cpu") -> bool:
-        return engine.codec_dtype(precision, device) == torch.bfloat16
-
-    monkeypatch.setattr(engine, "has_bfloat16_products", lambda: True)
-    assert [rounds(precision) for precision in Precision] == [False, True, True]
-    assert not rounds(Precision.bfloat16, "cuda")
-    monkeypatch.setattr(engine, "has_bfloat16_products", lambda: False)
-    assert not any(rounds(precision) for precision in Precision)
 
 
 def test_a_snake_of_other_numbers_is_refused():

@@ -155,10 +155,14 @@ def test_without_a_compiler_it_is_the_same(decoder: Any, monkeypatch: pytest.Mon
     assert noise < 10 ** (-35 / 10)
 
 
-def test_no_matrix_is_held_twice():
+def test_no_rounded_matrix_is_held_twice():
     decoder = wide_decoder()
     streaming = StreamingDecoder(decoder, slots=1, dtype=torch.bfloat16)
-    matrices = [m for m in decoder.modules() if isinstance(m, nn.Linear | nn.Conv1d) and m.weight.shape[1] > 1]
+    matrices = [
+        m
+        for m in decoder.modules()
+        if isinstance(m, nn.Linear | nn.Conv1d | nn.ConvTranspose1d) and m.weight.shape[1] > 1
+    ]
     held = [weakref.ref(m) for m in matrices]
     last = weakref.ref(decoder.decoder[-1].conv)
     del decoder, matrices
