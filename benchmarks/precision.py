@@ -13,6 +13,7 @@ from statistics import mean
 
 import numpy as np
 
+from pipelines.data.clips import find_recordings
 from pipelines.eval.bootstrap import paired_difference
 from pipelines.eval.metrics import character_error_rate, word_error_rate
 from pipelines.eval.texts import Sentence, fixed_sentences
@@ -36,10 +37,10 @@ RESAMPLES = 10_000
 def clips_of(voice: Path) -> list[Waveform]:
     """The first clips of a voice."""
     lines = read_metadata(voice / "metadata.csv")[: REFERENCES + PRINTS]
-    wavs = voice / "wavs"
     if len(lines) <= REFERENCES:
         raise InputError(f"{voice}: {len(lines)} clips; {REFERENCES} are imitated, others tell whose voice it is.")
-    return [read_waveform(next(wavs.glob(f"{line.id}.*"))) for line in lines]
+    recordings = find_recordings(voice / "wavs")
+    return [read_waveform(recordings[line.id]) for line in lines]
 
 
 def speak(

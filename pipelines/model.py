@@ -14,6 +14,4 @@ class Model:
     stock: bool  # published weights: the first batch's loss must then lie between 2.5 and 3.0
     lr_scale: float = within(above=0)  # of conf/train/, whose rates are for the published widths
     epochs_scale: int = within(low=1)  # of them: a small model has more of a voice to learn
-    own_history: float = within(
-        low=0, high=1
-    )  # share of clips told what the model says itself (pipelines/train/history.py)
+    own_history: float = within(low=0, high=1)  # share of clips told what it says itself (train/history.py)

@@ -170,16 +170,8 @@ def _card(config: Finetune, prepared: Prepared, codes: Path) -> VoiceCard:
 def snapshots_key(config: Finetune, prepared: Prepared, codes: Path) -> str:
     """Hash of all that decides what a training becomes: another one starts anew."""
     recipe = {k: v for k, v in asdict(prepared.train).items() if k not in NOT_IN_KEY}
-    own_history = config.model.own_history
-    content = [
-        prepared.base.revision,
-        checkpoint.content_hash(codes),
-        config.voice,
-        config.language,
-        recipe,
-        own_history,
-    ]
-    return _hash(content)
+    recipe["own_history"] = config.model.own_history
+    return _hash([prepared.base.revision, checkpoint.content_hash(codes), config.voice, config.language, recipe])
 
 
 def _hash(content: Any) -> str:

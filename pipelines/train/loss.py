@@ -72,7 +72,7 @@ class Objective(nn.Module):
 
         `history` as for `read`.
         """
-        return self.losses(batch, self.predict(batch, *self.read(batch, history=history)))
+        return self.losses(batch, self.logits(batch, history=history))
 
     def losses(self, batch: Batch, logits: Logits) -> Losses:
         """What the logits cost."""
@@ -83,9 +83,9 @@ class Objective(nn.Module):
         )  # (P, codebooks - 1)
         return Losses(talker, predictor.sum(dim=0), len(batch.targets), len(batch.predicted))
 
-    def logits(self, batch: Batch) -> Logits:
+    def logits(self, batch: Batch, *, history: Int64[Tensor, "N codebooks"] | None = None) -> Logits:
         """Teacher-forced logits of every frame and of the end."""
-        return self.predict(batch, *self.read(batch))
+        return self.predict(batch, *self.read(batch, history=history))
 
     def read(
         self, batch: Batch, *, history: Int64[Tensor, "N codebooks"] | None = None

@@ -71,9 +71,7 @@ class GuidedObjective(nn.Module):
 
     def forward(self, taught: Taught) -> tuple[Losses, Tensor]:
         """Losses, and the mean of -log(attention near the text that is spoken) over frames."""
-        batch = taught.batch
-        hidden, embedded = self.objective.read(batch, history=taught.history)
-        losses = self.objective.losses(batch, self.objective.predict(batch, hidden, embedded))
+        losses = self.objective(taught.batch, history=taught.history)
         return losses, self.distance(taught, self._weights.pop())
 
     def distance(self, taught: Taught, weights: Float[Tensor, "B heads S S"]) -> Float[Tensor, ""]:

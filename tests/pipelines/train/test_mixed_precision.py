@@ -24,9 +24,8 @@ def bf16():  # type: ignore[no-untyped-def]
 def prepared(
     voice: Voice, train: Train, accelerator: Accelerator, *, frozen_dtype: torch.dtype, own_history: float = 0.0
 ) -> Prepared:
-    config = voice.settings(train)
-    model = replace(config.model, own_history=own_history)
-    ready = prepare(config.voice, model, train, voice.folders.codes, accelerator)
+    config = voice.settings(train, own_history=own_history)
+    ready = prepare(config.voice, config.model, train, voice.folders.codes, accelerator)
     set_trainable(ready.tts.model.talker, train.rates, train.lora, frozen_dtype=frozen_dtype)
     return ready
 

@@ -17,9 +17,8 @@ from voice.errors import InputError
 
 
 def prepared(voice: Voice, train: Train, *, own_history: float = 0.0, stock: bool = False) -> Prepared:
-    config = voice.settings(train, stock=stock)
-    model = replace(config.model, own_history=own_history)
-    return prepare(config.voice, model, train, voice.folders.codes, Accelerator(cpu=True))
+    config = voice.settings(train, stock=stock, own_history=own_history)
+    return prepare(config.voice, config.model, train, voice.folders.codes, Accelerator(cpu=True))
 
 
 def test_a_narrow_model_multiplies_rate_and_epochs(voice: Voice):
@@ -130,11 +129,10 @@ def test_the_first_batch_of_a_published_model_is_told_the_truth(voice: Voice):
 
 
 def test_another_history_is_another_training(voice: Voice):
-    config, ready = voice.settings(FULL), prepared(voice, FULL, own_history=1.0)
+    ready = prepared(voice, FULL, own_history=1.0)
     assert ready.trainer.update().talker_loss != prepared(voice, FULL).trainer.update().talker_loss
-    asked = replace(config, model=replace(config.model, own_history=1.0))
-    keys = {snapshots_key(c, ready, voice.folders.codes) for c in (config, asked)}
-    assert len(keys) == 2
+    asked = [voice.settings(FULL, own_history=share) for share in (0.0, 1.0)]
+    assert len({snapshots_key(config, ready, voice.folders.codes) for config in asked}) == 2
 
 
 def test_a_step_says_how_fast_how_full_and_how_far(voice: Voice):
