@@ -30,7 +30,8 @@ class Mixture:  # conf/talker.yaml
     """What kinds of examples there are, each a share of all."""
 
     recordings: float = within(low=0, high=1)
-    pairs: float = within(low=0, high=1)  # two clips of a speaker as one: what an in-context prompt looks like
+    chains: float = within(low=0, high=1)  # clips of a speaker as one: a long text, or one in context
+    links: int = within(low=2)  # clips of the longest chain
     interleaved: float = within(low=0, high=1)  # text beside the frames instead of before them
     tagged: float = within(low=0, high=1)  # with the language tag instead of the `auto` prefix
     wavering: float = within(low=0, high=1)  # what was said before is not quite what it was (train/history.py)
@@ -67,10 +68,18 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True)
+class _Text:
+    tokens: list[int]
+    bounds: Bounds  # of its tokens: the frame in which each begins, and where the last one ends
+
+
+@dataclass(frozen=True, slots=True)
 class _Clip:
-    example: Example
     line: Line
-    bounds: Bounds  # of the text's tokens: the frame in which each begins, and where the last one ends
+    role: list[int]
+    first: _Text  # what is said in it where nothing is said before,
+    further: _Text  # and where something is: after a space
+    codes: Int64[Tensor, "frames codebooks"]
     speaker_embedding: Float[Tensor, " dimensions"]
 
 
@@ -81,15 +90,15 @@ class Source:
         self, shards: Sequence[Codes], bounds: Sequence[Sequence[Bounds]], tokenizer: Any, *, language: str
     ) -> None:
         self.clips: list[_Clip] = []
+        self.language = language
         self._by_speaker: dict[str, list[int]] = {}
         for shard, letters in zip(shards, bounds, strict=True):
             for line, embedding, spoken_at in zip(shard.lines, shard.speakers, letters, strict=True):
-                role, text = assistant_ids(tokenizer, line.text)
                 self._by_speaker.setdefault(line.speaker, []).append(len(self.clips))
-                example = Example(line.id, role, text, language, shard.of(line))
-                lengths = [len(piece) for piece in tokenizer.convert_ids_to_tokens(text)]  # a symbol stands for a byte
-                at = spoken_at[np.cumsum([0, *lengths])]
-                self.clips.append(_Clip(example, line, at, torch.from_numpy(embedding)))
+                role, first = _tokenise(line.text, spoken_at, tokenizer)
+                _, further = _tokenise(f" {line.text}", np.concatenate([spoken_at[:1], spoken_at]), tokenizer)
+                codes = shard.of(line)
+                self.clips.append(_Clip(line, role, first, further, codes, torch.from_numpy(embedding)))
 
     def another(self, clip: _Clip, rng: np.random.Generator) -> _Clip:
         """Some clip by the same speaker; the same one if there is no other."""
@@ -102,18 +111,55 @@ class Source:
     def exchanged(self) -> "Source":
         """The same clips, each with the text of one about as long."""
         other = copy(self)
-        by_length = sorted(range(len(self.clips)), key=lambda number: len(self.clips[number].example.text))
+        by_length = sorted(range(len(self.clips)), key=lambda number: len(self.clips[number].first.tokens))
         other.clips = list(self.clips)
         for number, next_number in zip(by_length, by_length[1:] + by_length[:1], strict=True):
-            clip, text = self.clips[number], self.clips[next_number].example.text
-            other.clips[number] = replace(clip, example=replace(clip.example, text=text))
+            other.clips[number] = replace(self.clips[number], first=self.clips[next_number].first)
         return other
+
+
+def _tokenise(text: str, spoken_at: Bounds, tokenizer: Any) -> tuple[list[int], _Text]:
+    role, tokens = assistant_ids(tokenizer, text)
+    lengths = [len(piece) for piece in tokenizer.convert_ids_to_tokens(tokens)]  # a symbol stands for a byte
+    return role, _Text(tokens, spoken_at[np.cumsum([0, *lengths])])
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Clips of one speaker, said one after another. The first `heard` of them are an in-context reference."""
+
+    clips: tuple[_Clip, ...]
+    heard: int
+    source: Source
+
+    @property
+    def texts(self) -> list[_Text]:
+        # as the engine asks for them: spaces within the reference and within the text, none between the two
+        return [clip.first if at in (0, self.heard) else clip.further for at, clip in enumerate(self.clips)]
+
+    @property
+    def example(self) -> Example:
+        first, text = self.clips[0], [token for said in self.texts for token in said.tokens]
+        codes = torch.cat([clip.codes for clip in self.clips])
+        return Example(first.line.id, first.role, text, self.source.language, codes)
+
+    @property
+    def frames(self) -> int:
+        return sum(clip.line.frames for clip in self.clips)
+
+    def places(self, start: int) -> Int64[Tensor, " frames"]:
+        """The position of the text that is spoken in each frame, if the text begins at `start`."""
+        starts = accumulate((len(text.tokens) for text in self.texts[:-1]), initial=start)
+        said = [spoken(text.bounds, clip.line.frames) for text, clip in zip(self.texts, self.clips, strict=True)]
+        return torch.cat([torch.where(t == SILENT, t, t + at) for t, at in zip(said, starts, strict=True)])
 
 
 def held_out(source: Source, vocabulary: Vocabulary, *, positions: int, candidates: int) -> HeldOut:
     """A batch of a source's clips, one example each."""
     # next to nothing for the code predictor: only the talker reads
-    plain = Mixture(recordings=0.0, pairs=0.0, interleaved=0.0, tagged=1.0, wavering=0.0, own=0.0, predictor=0.01)
+    plain = Mixture(
+        recordings=0.0, chains=0.0, links=2, interleaved=0.0, tagged=1.0, wavering=0.0, own=0.0, predictor=0.01
+    )
     drawn = [
         Draws(s, None, vocabulary, plain, seed=0).draw(0, positions=positions, candidates=candidates)
         for s in (source, source.exchanged())
@@ -142,71 +188,63 @@ class Draws:
                 "Raise schedule.first_frames in conf/talker.yaml."
             )
         rng = np.random.default_rng([self._seed, number])
-        drawn = sorted((self._draw_clips(rng, longest) for _ in range(candidates)), key=lambda clips: -_length(clips))
+        chains = [self._draw_chain(rng, longest) for _ in range(candidates)]
+        drawn = sorted(((chain, chain.example) for chain in chains), key=lambda pair: -pair[1].positions)
         start = int(rng.integers(len(drawn)))
-        count = max(1, positions // _length(drawn[start]))
+        count = max(1, positions // drawn[start][1].positions)
         start = max(0, min(start, len(drawn) - count))  # at the short end there may not be as many: longer ones, too
-        fit = max(1, positions // _length(drawn[start]))
+        fit = max(1, positions // drawn[start][1].positions)
         return self._teach(drawn[start : start + fit], rng)
 
-    def _draw_clips(self, rng: np.random.Generator, longest: float) -> list[tuple[_Clip, Source]]:
-        drawn = self._draw_some(rng)
-        while sum(clip.line.frames for clip, _ in drawn) > longest:
-            drawn = self._draw_some(rng)
-        return drawn
+    def _draw_chain(self, rng: np.random.Generator, longest: float) -> _Chain:
+        chain = self._draw_some(rng)
+        while chain.frames > longest:
+            chain = self._draw_some(rng)
+        return chain
 
-    def _draw_some(self, rng: np.random.Generator) -> list[tuple[_Clip, Source]]:
+    def _draw_some(self, rng: np.random.Generator) -> _Chain:
         real = self._recordings is not None and rng.random() < self._mixture.recordings
         source = self._recordings if real and self._recordings else self._corpus
-        clip = source.clips[rng.integers(len(source.clips))]
-        both = [clip, source.another(clip, rng)] if rng.random() < self._mixture.pairs else [clip]
-        return [(c, source) for c in both]
+        clips = [source.clips[rng.integers(len(source.clips))]]
+        if rng.random() >= self._mixture.chains:
+            return _Chain(tuple(clips), 0, source)
+        for _ in range(int(rng.integers(1, self._mixture.links))):
+            clips.append(source.another(clips[-1], rng))
+        return _Chain(tuple(clips), int(rng.integers(len(clips))), source)
 
-    def _teach(self, drawn: Sequence[list[tuple[_Clip, Source]]], rng: np.random.Generator) -> Taught:
+    def _teach(self, drawn: Sequence[tuple[_Chain, Example]], rng: np.random.Generator) -> Taught:
         layout = Layout.INTERLEAVED if rng.random() < self._mixture.interleaved else Layout.WHOLE
-        examples = [_join([clip.example for clip, _ in clips]) for clips in drawn]
+        chains, examples = zip(*drawn, strict=True)
         prompts = [
             lay_out(e, self._vocabulary, tagged=rng.random() < self._mixture.tagged, layout=layout) for e in examples
         ]
         # how a speaker sounds is told by another of their clips: this one's own would tell what it says as well
-        embeddings = [source.another(clip, rng).speaker_embedding for (clip, source), *_ in drawn]
+        embeddings = [chain.source.another(chain.clips[0], rng).speaker_embedding for chain in chains]
         predicted = [_share(len(e.codes), self._mixture.predictor, rng) for e in examples]
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted
         )
         own = bool(rng.random() < self._mixture.own)
-        histories = [self._remember(clips, rng, own=own) for clips in drawn]
-        places = [
-            _places([clip for clip, _ in clips], prompt.text_at) for clips, prompt in zip(drawn, prompts, strict=True)
-        ]
+        histories = [self._remember(chain, rng, own=own) for chain in chains]
+        places = [chain.places(prompt.text_at) for chain, prompt in zip(chains, prompts, strict=True)]
         row = torch.arange(len(drawn)).repeat_interleave(torch.tensor([len(place) for place in places]))
         history, since = (torch.cat(tensors) for tensors in zip(*histories, strict=True))
         return Taught(batch, history, since, own, row, torch.cat(places))
 
     def _remember(
-        self, clips: Sequence[tuple[_Clip, Source]], rng: np.random.Generator, *, own: bool
+        self, chain: _Chain, rng: np.random.Generator, *, own: bool
     ) -> tuple[Int64[Tensor, "frames codebooks"], Int64[Tensor, " frames"]]:
         """What the talker is told to have said, and from which codebook on it wavers."""
-        *before, last = (clip.example.codes for clip, _ in clips)
-        frames, codebooks = last.shape
+        before = [clip.codes for clip in chain.clips[: chain.heard]]
+        said = torch.cat([clip.codes for clip in chain.clips[chain.heard :]])
+        frames, codebooks = said.shape
         since = torch.full((frames,), codebooks)
         if rng.random() < self._mixture.wavering:
             since = wavering(frames, codebooks, rng, first=FIRST_OWN if own else FIRST_WRONG)
-        others = last if own else last[torch.from_numpy(rng.integers(frames, size=frames))]
-        # the first of a pair stays: what an in-context prompt holds is true, what the talker adds to it is not
+        others = said if own else said[torch.from_numpy(rng.integers(frames, size=frames))]
+        # what an in-context prompt holds is true, what the talker adds to it is not
         true = torch.full((sum(len(codes) for codes in before),), codebooks)
-        return torch.cat([*before, told(last, others, since)]), torch.cat([true, since])
-
-
-def _length(clips: Sequence[tuple[_Clip, Source]]) -> int:
-    return sum(clip.example.positions for clip, _ in clips)
-
-
-def _join(examples: Sequence[Example]) -> Example:
-    # as `generate` joins the reference's text and codes with what is to be said
-    first = examples[0]
-    text = [token for e in examples for token in e.text]
-    return Example(first.id, first.role, text, first.language, torch.cat([e.codes for e in examples]))
+        return torch.cat([*before, told(said, others, since)]), torch.cat([true, since])
 
 
 def told(
@@ -226,9 +264,3 @@ def spoken(bounds: Bounds, frames: int) -> Int64[Tensor, " frames"]:
     """Which of a clip's text tokens is being said in the middle of each frame; SILENT before and after all of them."""
     said = torch.searchsorted(torch.from_numpy(bounds), torch.arange(frames) + 0.5, right=True) - 1
     return torch.where(said < len(bounds) - 1, said, SILENT)
-
-
-def _places(clips: Sequence[_Clip], start: int) -> Int64[Tensor, " frames"]:
-    starts = [start, *(start + n for n in accumulate(len(clip.example.text) for clip in clips))]
-    tokens = [spoken(clip.bounds, clip.line.frames) for clip in clips]
-    return torch.cat([torch.where(t == SILENT, t, t + at) for t, at in zip(tokens, starts, strict=False)])

@@ -1,5 +1,6 @@
 """From a corpus of three voices to a checkpoint: codes, the talker in training, what stock `qwen_tts` makes of it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import fit
 from pipelines.pretrain.sounds import embeddings, read_sounds
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, held_out, spoken, told
+from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, _Chain, held_out, spoken, told
 from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
 from pipelines.train.history import retold
 from tests.pipelines.pretrain import test_speaker
@@ -27,8 +28,11 @@ from voice import checkpoint
 from voice.audio import FRAME_SAMPLES
 from voice.errors import InputError
 from voice.fresh import write_generation_config
+from voice.prompt import assistant_ids
 
-MIXTURE = Mixture(recordings=0.0, pairs=0.3, interleaved=0.4, tagged=0.5, wavering=0.5, own=0.5, predictor=0.5)
+MIXTURE = Mixture(
+    recordings=0.0, chains=0.3, links=3, interleaved=0.4, tagged=0.5, wavering=0.5, own=0.5, predictor=0.5
+)
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
     average_decay=0.9, positions=200, candidates=6, predictor=1.0, guidance=0.3, guided_steps=6, first_frames=1000,
@@ -117,17 +121,30 @@ def test_text_is_spoken_between_its_bounds():
 
 
 @pytest.mark.parametrize("interleaved", [0.0, 1.0])
-@pytest.mark.parametrize("pairs", [0.0, 1.0])
-def test_the_places_of_a_batch_are_where_its_texts_stand(work, interleaved, pairs):
-    mixture = replace(MIXTURE, interleaved=interleaved, pairs=pairs)
+@pytest.mark.parametrize("chains", [0.0, 1.0])
+def test_the_places_of_a_batch_are_where_its_texts_stand(work, interleaved, chains):
+    mixture = replace(MIXTURE, interleaved=interleaved, chains=chains)
     training = trainer(work, replace(SCHEDULE, mixture=mixture))
-    taught = training.draws.draw(0, positions=200, candidates=6)
     _, tokenizer, _ = begin(SHAPE, seed=0)
-    for row in range(len(taught.batch.text)):
-        places = taught.place[(taught.row == row) & (taught.place != SILENT)]
-        said = tokenizer.decode(taught.batch.text[row, places.unique()])
-        clips = [text for text in TEXTS if text in said]
-        assert "".join(clips) == said or "".join(reversed(clips)) == said or said == 2 * clips[0]
+    found = set()
+    for number in range(6):
+        taught = training.draws.draw(number, positions=200, candidates=6)
+        for row in range(len(taught.batch.text)):
+            places = taught.place[(taught.row == row) & (taught.place != SILENT)]
+            said = tokenizer.decode(taught.batch.text[row, places.unique()])
+            parts = re.findall("|".join(TEXTS), said)
+            assert len(parts) == 1 if not chains else len(parts) in (2, MIXTURE.links)
+            found.add(tuple(re.split("|".join(TEXTS), said)[1:-1]))
+    # what is said is joined by spaces, a reference and what is said after it by nothing
+    ways = {(" ",), ("",), (" ", " "), (" ", ""), ("", " ")}
+    assert found == (ways if chains else {()})
+
+
+def test_a_chain_reads_as_its_sentences_in_one(work):
+    _, tokenizer, _ = begin(SHAPE, seed=0)
+    one, other = source_of(work, tokenizer).clips[:2]
+    _, whole = assistant_ids(tokenizer, f"{one.line.text} {other.line.text}")
+    assert one.first.tokens + other.further.tokens == whole
 
 
 def test_short_examples_come_first(work):
@@ -200,15 +217,16 @@ def test_what_wavers_is_told_and_not_asked_for(work):
     assert torch.equal(taught.batch.targets, steady.batch.targets)
 
 
-def test_the_first_of_a_pair_is_told_as_it_was(work):
-    mixture = replace(MIXTURE, wavering=1.0, own=0.0, pairs=1.0)
-    training = trainer(work, replace(SCHEDULE, mixture=mixture))
-    taught = training.draws.draw(0, positions=400, candidates=6)
-    wrong = (taught.history != taught.batch.frames).any(dim=1)
-    shortest = min(clip.line.frames for clip in training.draws._corpus.clips)
-    for row in range(len(taught.batch.text)):
-        assert not wrong[taught.row == row][:shortest].any()
-    assert wrong.any()
+def test_a_reference_is_told_as_it_was_and_the_rest_wavers(work):
+    mixture = replace(MIXTURE, wavering=1.0, own=0.0)
+    draws, rng = trainer(work, replace(SCHEDULE, mixture=mixture)).draws, np.random.default_rng(0)
+    clips, source = tuple(draws._corpus.clips[:3]), draws._corpus
+    for heard in range(3):
+        histories = [draws._remember(_Chain(clips, heard, source), rng, own=False) for _ in range(20)]
+        wrong = [(told != torch.cat([clip.codes for clip in clips])).any(dim=1) for told, _ in histories]
+        begins = sum(clip.line.frames for clip in clips[:heard])
+        assert not any(w[:begins].any() for w in wrong)
+        assert torch.stack(wrong).any(dim=0)[begins:].float().mean() > 0.9
 
 
 def test_a_history_changes_what_a_batch_costs(work):
@@ -221,7 +239,7 @@ def test_a_history_changes_what_a_batch_costs(work):
 
 
 def test_what_wavers_can_be_what_it_says_itself(work):
-    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=1.0, pairs=1.0)))
+    training = trainer(work, replace(SCHEDULE, mixture=replace(MIXTURE, wavering=1.0, own=1.0, chains=1.0)))
     taught = training.draws.draw(0, positions=400, candidates=6)
     assert taught.own
     own, again = training._retold(taught, 3), training._retold(taught, 3)
