@@ -16,7 +16,7 @@ from serving.formats import Encoder, Stretch
 from serving.gate import Gate, Permit
 from serving.logs import event
 from voice.audio import SAMPLE_RATE, Waveform
-from voice.engine.delivery import AUDIBLE
+from voice.engine.shaper import AUDIBLE
 from voice.request import Request
 
 DONE, GONE, SLOW, REFUSED, FAILED = "done", "client_gone", "client_slow", "refused", "failed"

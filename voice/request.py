@@ -61,6 +61,7 @@ class Request:
     seed: int = 0
     layout: Layout = Layout.WHOLE
     sampling: Sampling | None = None  # None: as the checkpoint's generation_config.json says
+    playback_speed: float = 1.0  # of who listens, times as fast; the engine's own never changes, it has less time then
 
     def __post_init__(self) -> None:
         """Raises InputError for a text that is no text."""

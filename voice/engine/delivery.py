@@ -4,28 +4,23 @@ Every part can be off; with all of them off what comes out is what the model sai
 """
 
 import hashlib
+import math
 import threading
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from queue import Empty
 
-import numpy as np
-
-from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform
-from voice.engine.core import Utterance
+from voice.audio import SAMPLE_RATE, Waveform
 from voice.engine.scheduler import AHEAD, RAMP, Ending, Stream, Watch
+from voice.engine.shaper import Shaper
+from voice.engine.watchdog import Drawn, Watchdog
 from voice.request import Request
 from voice.text import Piece, split_pieces
 
-AUDIBLE = 0.005  # -46 dBFS; the first frame of Qwen3-TTS lies below it (research: about 80 ms)
-ONSET_SECONDS, TAIL_SECONDS = 0.01, 0.15  # of near silence that stay: soft onsets, the room's decay
-FADE_SECONDS = 0.01  # where an utterance is broken off
-LOUDNESS_LIMIT = 10 ** (3 / 20)  # +-3 dB: evens out pieces of one voice, leaves expression alone
-LOUDNESS_SECONDS = 0.5  # of sound before a piece's loudness is known
-
-LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
-LONGEST_LOOP = 12  # frames of a period
-FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
-USUAL_BYTES_A_SECOND = 15.0  # as in the frame budget
+MARGIN_SECONDS = 1.0  # of sound that a listener still has when nothing more is held back: an attempt may need as long
+PATIENCE_SECONDS = 5.0  # for which a piece is held back at most, whatever is unheard: nobody likes a silent connection
 
 Begin = Callable[[Request, Watch | None], Stream]
 
@@ -53,82 +48,30 @@ def reseeded(seed: int, *, piece: int, attempt: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {piece} {attempt}".encode()).digest()[:8]) >> 1
 
 
-class Watchdog:
-    """Sees loops and silence while an utterance is drawn."""
+class Listener:
+    """How much of what was handed over a listener who hears it as it comes has not heard yet."""
 
-    def __init__(self) -> None:
-        self._silent = 0  # samples
+    def __init__(self, *, speed: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._speed, self._clock = speed, clock
+        self._since: float | None = None
+        self._given = 0.0  # seconds
 
-    def heard(self, samples: Waveform) -> None:
-        """Listen to a chunk."""
-        audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
-        self._silent = len(samples) - 1 - int(audible[-1]) if len(audible) else self._silent + len(samples)
+    def hand_over(self, chunk: Waveform) -> None:
+        """Count a chunk that leaves now."""
+        self._since = self._since or self._clock()
+        self._given += len(chunk) / SAMPLE_RATE / self._speed
 
-    def __call__(self, utterance: Utterance) -> Ending | None:
-        """What is wrong with an utterance, if anything is."""
-        if self._silent > SILENCE_SECONDS * SAMPLE_RATE:
-            return Ending.SILENCE
-        return Ending.LOOP if self._loops(utterance) else None
-
-    @staticmethod
-    def _loops(utterance: Utterance) -> bool:
-        length = round(LOOP_SECONDS * FRAME_RATE)
-        if len(utterance.codes) < length + LONGEST_LOOP:
-            return False
-        recent = np.stack([c.numpy() for c in utterance.codes[-length - LONGEST_LOOP :]])
-        return any(np.array_equal(recent[p:][-length:], recent[:-p][-length:]) for p in range(1, LONGEST_LOOP + 1))
+    def unheard(self) -> float:
+        """Seconds of sound."""
+        return 0.0 if self._since is None else self._given - (self._clock() - self._since)
 
 
-class Shaper:
-    """Trims the edges of pieces and holds their loudness; keeps back what may turn out to be an edge."""
+@dataclass(slots=True)
+class Attempt:
+    """A piece that was held back until it was whole."""
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self._kept = np.zeros(0, np.float32)
-        self._begun = False
-        self._target: float | None = None  # RMS of the first piece
-        self._energy, self._heard, self._gain = 0.0, 0, 1.0
-
-    def push(self, chunk: Waveform) -> Waveform:
-        """Take a chunk of the current piece and give what can leave."""
-        chunk = self._level(chunk) if self._delivery.even_loudness else chunk
-        if not self._delivery.trim:
-            return chunk
-        samples = np.concatenate([self._kept, chunk])
-        audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
-        if not self._begun:
-            start = max(0, (audible[0] if len(audible) else len(samples)) - round(ONSET_SECONDS * SAMPLE_RATE))
-            samples, audible = samples[start:], audible - start
-            self._begun = len(audible) > 0
-        end = int(audible[-1]) + 1 if len(audible) else 0
-        end = max(0, end - round(FADE_SECONDS * SAMPLE_RATE))
-        self._kept = samples[end:]
-        return samples[:end]
-
-    def end_piece(self, *, broken: bool, pause_seconds: float) -> Waveform:
-        """Give what was kept back, and the silence before the next piece."""
-        kept = self._kept[: round((FADE_SECONDS + TAIL_SECONDS) * SAMPLE_RATE)].copy()
-        if broken:
-            fade = min(len(kept), round(FADE_SECONDS * SAMPLE_RATE))
-            kept = kept[:fade] * np.linspace(1, 0, fade, dtype=np.float32)
-        if self._target is None and self._heard > LOUDNESS_SECONDS * SAMPLE_RATE:
-            self._target = (self._energy / self._heard) ** 0.5
-        self._kept, self._begun = np.zeros(0, np.float32), False
-        self._energy, self._heard = 0.0, 0
-        silence = round(max(0.0, pause_seconds - (TAIL_SECONDS if self._delivery.trim else 0.0)) * SAMPLE_RATE)
-        return np.concatenate([kept, np.zeros(silence, np.float32)])
-
-    def _level(self, chunk: Waveform) -> Waveform:
-        sound = chunk[np.abs(chunk) > AUDIBLE]
-        self._energy += float(np.square(sound, dtype=np.float64).sum())
-        self._heard += len(sound)
-        if self._target is None or self._heard < LOUDNESS_SECONDS * SAMPLE_RATE:
-            return chunk * np.float32(self._gain) if self._target is not None else chunk
-        level = (self._energy / self._heard) ** 0.5
-        gain = float(np.clip(self._target / level, 1 / LOUDNESS_LIMIT, LOUDNESS_LIMIT))
-        ramp = np.linspace(self._gain, gain, len(chunk), dtype=np.float32)
-        self._gain = gain
-        return np.clip(chunk * ramp, -1, 1)
+    drawn: Drawn
+    chunks: list[Waveform]
 
 
 class Speaking:
@@ -167,7 +110,9 @@ class Pieces:
     def __init__(self, request: Request, begin: Begin, delivery: Delivery, *, hold: bool) -> None:
         self.ending: Ending | None = None
         self._request, self._begin, self._delivery = request, begin, delivery
-        self._hold = hold  # until a piece is whole: then even its end can be put right
+        self._hold = hold  # every piece until it is whole: then even its end can be put right
+        self._listener = Listener(speed=request.playback_speed)
+        self._drawn: list[Drawn] = []  # whatever came to its end, attempts among it
         pieces = split_pieces(request.text) if delivery.split else []
         self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
         self._closed, self._closing = False, threading.Lock()
@@ -197,16 +142,21 @@ class Pieces:
 
     def spoken(self) -> Generator[Waveform, None, None]:
         """The chunks of all pieces."""
-        shaper, endings = Shaper(self._delivery), list[Ending]()
+        for chunk in self._shaped():
+            self._listener.hand_over(chunk)
+            yield chunk
+
+    def _shaped(self) -> Generator[Waveform, None, None]:
+        shaper = Shaper(trim=self._delivery.trim, even_loudness=self._delivery.even_loudness)
+        endings = list[Ending]()
         try:
             for number, piece in enumerate(self._pieces):
-                ending = yield from self._speak(number, shaper)
-                endings.append(ending)
+                endings.append((yield from self._speak(number, shaper)))
                 if self._closed:
                     break
                 last = number == len(self._pieces) - 1
                 rest = shaper.end_piece(
-                    broken=ending is not Ending.ITSELF, pause_seconds=0.0 if last else piece.pause_seconds
+                    broken=endings[-1] is not Ending.ITSELF, pause_seconds=0.0 if last else piece.pause_seconds
                 )
                 if len(rest):
                     yield rest
@@ -215,37 +165,78 @@ class Pieces:
         self.ending = next((e for e in endings if e is not Ending.ITSELF), Ending.ITSELF)
 
     def _speak(self, number: int, shaper: Shaper) -> Generator[Waveform, None, Ending]:
-        """Yield a piece's chunks; return how it ended. The next piece is begun as soon as this one is heard."""
+        """Yield a piece's chunks; return how it ended. The next piece is begun as soon as this one is heard.
+
+        While it can be held back, it is drawn again until nothing is wrong with it, or the best attempt is taken.
+        """
+        tried, until = list[Attempt](), self._patience()
         for attempt in range(self._delivery.retries + 1):
             stream = self._streams.get(number) or self._start(number, attempt)
-            left, held = False, list[Waveform]()
-            may_retry = attempt < self._delivery.retries and not self._closed
-            for chunk in stream:
-                if self._hold and may_retry:
-                    held.append(chunk)
-                    continue
-                self._begin_next(number)
-                if len(shaped := shaper.push(chunk)):
-                    left = True
-                    yield shaped
-            with self._closing:
-                del self._streams[number]
-            ending = stream.ending or Ending.CANCELLED
-            if may_retry and not self._closed and not left and self._is_bad(number, stream):
+            held, is_whole = self._hold_back(stream, until)
+            if not is_whole:
+                drawn, has_left = yield from self._pass_on(number, held, stream, shaper)
+                if has_left or attempt == self._delivery.retries or not self._is_faulty(drawn):
+                    return drawn.ending
                 shaper.end_piece(broken=True, pause_seconds=0.0)  # forget it
                 continue
+            tried.append(Attempt(self._end(number, stream), held))
+            if not self._is_faulty(tried[-1].drawn):
+                break
+        # should what was said before be what is out of the way, the attempts agree with each other and outvote it
+        best = min(tried, key=lambda attempt: self._fault(attempt.drawn))
+        if not self._closed:
             self._begin_next(number)
-            for chunk in held:
-                if len(shaped := shaper.push(chunk)):
-                    yield shaped
-            return ending
-        raise AssertionError("the last attempt returns")
+            yield from _audible(shaper.push(chunk) for chunk in best.chunks)
+        return best.drawn.ending
+
+    def _pass_on(
+        self, number: int, held: Sequence[Waveform], stream: Stream, shaper: Shaper
+    ) -> Generator[Waveform, None, tuple[Drawn, bool]]:
+        """Yield a piece's chunks as they come; return how it ended, and whether anything has left."""
+        has_left = False
+        for chunk in chain(held, stream):
+            self._begin_next(number)
+            if len(shaped := shaper.push(chunk)):
+                has_left = True
+                yield shaped
+        self._begin_next(number)
+        return self._end(number, stream), has_left
+
+    def _patience(self) -> float:
+        """Until when a piece can be held back."""
+        spare = math.inf if self._hold else min(self._listener.unheard() - MARGIN_SECONDS, PATIENCE_SECONDS)
+        return time.monotonic() + spare if self._delivery.retries else -math.inf
+
+    def _hold_back(self, stream: Stream, until: float) -> tuple[list[Waveform], bool]:
+        """A piece's chunks up to some time, and whether they are all of it."""
+        held = list[Waveform]()
+        while (spare := until - time.monotonic()) > 0:
+            try:
+                chunk = stream.take(None if spare == math.inf else spare)
+            except Empty:
+                break
+            if chunk is None:
+                return held, True
+            held.append(chunk)
+        return held, False
+
+    def _end(self, number: int, stream: Stream) -> Drawn:
+        with self._closing:
+            del self._streams[number]
+        drawn = Drawn.of(self._pieces[number].text, stream)
+        self._drawn.append(drawn)
+        return drawn
+
+    def _fault(self, drawn: Drawn) -> float:
+        return drawn.fault([other for other in self._drawn if other is not drawn])
+
+    def _is_faulty(self, drawn: Drawn) -> bool:
+        return not self._closed and self._fault(drawn) > 0
 
     def _begin_next(self, number: int) -> None:
         if number + 1 < len(self._pieces) and number + 1 not in self._streams and not self._closed:
             self._start(number + 1, 0)
 
-    def _is_bad(self, number: int, stream: Stream) -> bool:
-        expected = FRAME_RATE * len(self._pieces[number].text.encode()) / USUAL_BYTES_A_SECOND
-        too_short = len(stream.utterance.codes) < FEWEST_SHARE * expected
-        return stream.ending is not Ending.ITSELF or too_short
+
+def _audible(chunks: Iterable[Waveform]) -> Iterator[Waveform]:
+    return (chunk for chunk in chunks if len(chunk))

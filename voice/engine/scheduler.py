@@ -98,15 +98,22 @@ class Stream:
     def __iter__(self) -> Iterator[Waveform]:
         """Chunks as they come. Raises what broke the utterance. Closing the iterator cancels."""
         try:
-            while not isinstance(item := self._queue.get(), Closed):
-                self._wake.set()
-                yield item
-            self._queue.put(item)  # who asks again is told again
-            self.ending = item.ending
-            if item.error is not None:
-                raise item.error
+            while (chunk := self.take()) is not None:
+                yield chunk
         finally:
             self.cancel()
+
+    def take(self, timeout: float | None = None) -> Waveform | None:
+        """The next chunk; None after the last. Raises what broke the utterance, queue.Empty if none comes in time."""
+        item = self._queue.get(timeout=timeout)
+        if not isinstance(item, Closed):
+            self._wake.set()
+            return item
+        self._queue.put(item)  # who asks again is told again
+        self.ending = item.ending
+        if item.error is not None:
+            raise item.error
+        return None
 
     def cancel(self) -> None:
         """Stop within one frame."""

@@ -8,23 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from voice.audio import FRAME_SAMPLES, SAMPLE_RATE, Waveform, seconds
-from voice.engine.core import Utterance
-from voice.engine.delivery import PLAIN, Delivery, Shaper, Speaking, Watchdog, reseeded
+from tests.voice.engine.waveforms import silence, tone
+from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform, seconds
+from voice.engine.delivery import PLAIN, Delivery, Listener, Speaking, reseeded
 from voice.engine.scheduler import Ending, Watch
+from voice.engine.watchdog import USUAL_BYTES_A_SECOND
 from voice.request import Request
 
-TWO_PIECES = "This is a sentence of some length. " * 20  # 700 bytes
-
-
-def tone(length: float, level: float = 0.2) -> Waveform:
-    return (level * np.sin(np.arange(round(length * SAMPLE_RATE)) / 10)).astype(np.float32)
-
-
-def silence(length: float) -> Waveform:
-    return np.zeros(round(length * SAMPLE_RATE), np.float32)
+SENTENCE = "This is a sentence of some length. "
+TWO_PIECES = SENTENCE * 20  # 700 bytes
+PIECE = SENTENCE * 12  # as many as fit
+LONG = 90.0  # seconds of sound: whatever the machine is doing, some of it is still unheard
 
 
 @dataclass
@@ -33,20 +28,23 @@ class Said:
 
     chunks: list[Waveform]
     end: Ending = Ending.ITSELF
+    frames: int | None = None  # by default as many as the text takes at the usual pace
     ending: Ending | None = None
     cancelled: bool = False
 
     @property
     def utterance(self) -> Any:
-        return SimpleNamespace(codes=[None] * round(sum(map(len, self.chunks)) / FRAME_SAMPLES))
+        return SimpleNamespace(codes=[None] * (self.frames or 0))
 
     def __iter__(self) -> Iterator[Waveform]:
-        for chunk in self.chunks:
-            if self.cancelled:
-                self.ending = Ending.CANCELLED
-                return
+        while (chunk := self.take()) is not None:
             yield chunk
-        self.ending = self.end
+
+    def take(self, timeout: float | None = None) -> Waveform | None:
+        if self.cancelled or not self.chunks:
+            self.ending = Ending.CANCELLED if self.cancelled else self.end
+            return None
+        return self.chunks.pop(0)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -60,7 +58,10 @@ class Model:
 
     def begin(self, request: Request, watch: Watch | None) -> Any:
         self.asked.append(request)
-        return self._said.pop(0)
+        said = self._said.pop(0)
+        if said.frames is None:
+            said.frames = round(len(request.text.encode()) / USUAL_BYTES_A_SECOND * FRAME_RATE)
+        return said
 
 
 def speaking(model: Model, text: str = "Some words.", *, hold: bool = False, **changes: Any) -> Speaking:
@@ -69,7 +70,7 @@ def speaking(model: Model, text: str = "Some words.", *, hold: bool = False, **c
 
 def test_plain_delivery_changes_no_sample():
     chunks = [silence(0.08), tone(0.16), silence(0.4), tone(0.3)]
-    model = Model(Said(chunks))
+    model = Model(Said(list(chunks)))
     heard = list(Speaking(Request("Some words.", "me"), model.begin, PLAIN, hold=False))
     np.testing.assert_array_equal(np.concatenate(heard), np.concatenate(chunks))
 
@@ -111,7 +112,7 @@ def test_what_has_left_is_not_said_again_but_ends_softly_and_says_so():
 
 
 def test_whole_utterances_are_put_right_whenever_they_go_wrong():
-    model = Model(Said([tone(0.5)] * 9, Ending.BUDGET), Said([], Ending.ITSELF), Said([tone(0.5)]))
+    model = Model(Said([tone(0.5)] * 9, Ending.BUDGET), Said([], frames=0), Said([tone(0.5)]))
     speech = speaking(model, hold=True)
     assert seconds(np.concatenate(list(speech))) < 0.7
     assert speech.ending is Ending.ITSELF
@@ -166,44 +167,11 @@ def test_dropping_an_unheard_stream_stops_it():
     assert said.cancelled
 
 
-def utterance(codes: Any) -> Utterance:
-    return SimpleNamespace(codes=[torch.as_tensor(frame) for frame in codes])  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize("period", [1, 3, 12])
-def test_the_watchdog_sees_loops(period: int):
-    generator = np.random.default_rng(0)
-    free = generator.integers(0, 512, (60, 8))
-    loop = np.tile(free[-period:], (60, 1))
-    assert Watchdog()(utterance(free)) is None
-    assert Watchdog()(utterance(np.concatenate([free, loop]))) is Ending.LOOP
-
-
-def test_the_watchdog_sees_silence_but_no_pause():
-    dog, nothing = Watchdog(), utterance([])
-    for _ in range(20):
-        dog.heard(silence(0.1))
-    assert dog(nothing) is None
-    dog.heard(tone(0.1))
-    dog.heard(silence(2.4))
-    assert dog(nothing) is None
-    dog.heard(silence(0.2))
-    assert dog(nothing) is Ending.SILENCE
-
-
 def test_seeds_of_attempts_and_pieces_differ_and_the_first_is_the_requests():
     seeds = {reseeded(5, piece=piece, attempt=attempt) for piece in range(3) for attempt in range(3)}
     assert len(seeds) == 9
     assert reseeded(5, piece=0, attempt=0) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_a_shaper_gives_back_all_it_kept():
-    shaper = Shaper(Delivery(even_loudness=False))
-    heard = [shaper.push(chunk) for chunk in np.array_split(tone(1.0), 7)]
-    assert seconds(np.concatenate([*heard, shaper.end_piece(broken=False, pause_seconds=0)])) == pytest.approx(
-        1.0, abs=0.01
-    )
 
 
 def test_dropping_a_stream_that_was_heard_half_way_stops_it():
@@ -230,3 +198,75 @@ def test_a_piece_that_begins_while_the_stream_is_closed_is_cancelled():
     speech = speaking(Closing(*said), TWO_PIECES)
     list(speech)
     assert all(one.cancelled for one in said)
+
+
+def test_a_later_piece_is_put_right_while_there_is_something_to_hear():
+    model = Model(Said([tone(LONG)]), Said([tone(0.5)] * 3, Ending.LOOP), Said([tone(0.7)]))
+    speech = speaking(model, TWO_PIECES)
+    heard = np.concatenate(list(speech))
+    assert seconds(heard) == pytest.approx(LONG + 0.35 + 0.7, abs=0.2)
+    assert speech.ending is Ending.ITSELF
+    assert model.asked[2].text == model.asked[1].text
+    assert model.asked[2].seed == reseeded(3, piece=1, attempt=1)
+
+
+def test_nothing_is_held_back_from_who_has_nothing_to_hear(monkeypatch):
+    monkeypatch.setattr(Listener, "unheard", lambda self: 0.0)
+    model = Model(Said([tone(LONG)]), Said([tone(0.5)] * 3, Ending.LOOP))
+    speech = speaking(model, TWO_PIECES)
+    assert seconds(np.concatenate(list(speech))) > LONG + 1.5
+    assert speech.ending is Ending.LOOP
+
+
+def test_without_retries_nothing_is_held_back():
+    model = Model(Said([tone(LONG)]), Said([tone(0.5)] * 3, Ending.LOOP))
+    assert seconds(np.concatenate(list(speaking(model, TWO_PIECES, retries=0)))) > LONG + 1.5
+
+
+def paced(share: float) -> Said:
+    """A whole piece at so many times the usual pace; how loud it is tells which one it is."""
+    return Said([tone(LONG, 0.1 * share)], frames=round(len(PIECE) / USUAL_BYTES_A_SECOND * FRAME_RATE / share))
+
+
+def levels(speech: Speaking) -> list[float]:
+    """Of the pieces that were heard."""
+    return [round(10 * float(np.abs(chunk).max()), 1) for chunk in speech if len(chunk) > SAMPLE_RATE]
+
+
+@pytest.mark.parametrize("away", [1.7, 0.6])
+def test_a_piece_out_of_pace_is_said_again(away):
+    """It has left words out, or said some twice."""
+    model = Model(paced(1.0), paced(away), paced(1.1), paced(0.8))
+    assert levels(speaking(model, PIECE * 3, even_loudness=False)) == [1.0, 1.1, 0.8]
+
+
+def test_the_attempt_nearest_to_the_pace_is_kept():
+    model = Model(paced(1.0), paced(2.4), paced(1.7), paced(2.2))
+    assert levels(speaking(model, PIECE * 2, even_loudness=False)) == [1.0, 1.7]
+
+
+def test_a_first_piece_out_of_pace_is_outvoted_by_the_attempts():
+    model = Model(paced(2.5), paced(1.0), paced(1.1), paced(1.2), paced(0.9))
+    heard = levels(speaking(model, PIECE * 3, even_loudness=False))
+    assert heard == [2.5, 1.0, 0.9]
+
+
+def test_a_short_pieces_pace_says_nothing():
+    model = Model(paced(1.0), Said([tone(2.0)], frames=25))
+    list(speaking(model, PIECE + "Really so, and the sun was up by now."))
+    assert len(model.asked) == 2
+
+
+def test_a_listener_hears_what_is_handed_over_as_time_passes():
+    now = [100.0]
+    listener = Listener(clock=lambda: now[0])
+    assert listener.unheard() == 0.0
+    listener.hand_over(tone(3.0))
+    assert listener.unheard() == pytest.approx(3.0)
+    now[0] += 2.0
+    assert listener.unheard() == pytest.approx(1.0)
+    now[0] += 2.0
+    assert listener.unheard() == pytest.approx(-1.0)  # waiting
+    quick = Listener(speed=2.0, clock=lambda: now[0])
+    quick.hand_over(tone(3.0))
+    assert quick.unheard() == pytest.approx(1.5)

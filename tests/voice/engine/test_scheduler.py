@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -358,3 +359,15 @@ def test_threads_end_when_there_is_nothing_left_to_say(core: Core, scheduler: Sc
     assert thread is not None
     thread.join(WAIT)
     assert not thread.is_alive()
+
+
+def test_who_takes_chunks_waits_no_longer_than_they_like(core: Core, scheduler: Scheduler, voice: Voice):
+    stream = Stream(utterance(core, voice, 0), ramp=[1], ahead=1, watch=None, wake=threading.Event())
+    with pytest.raises(Empty):
+        stream.take(timeout=0.01)
+    stream.put(np.zeros(3, np.float32), 1)
+    assert stream.take(timeout=WAIT) is not None
+    stream.close(Ending.ITSELF)
+    assert stream.take() is None
+    assert stream.take() is None  # and so for whoever asks again
+    assert stream.ending is Ending.ITSELF

@@ -1,0 +1,82 @@
+"""What is wrong with an utterance: while it is drawn, and once it is whole."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform
+from voice.engine.core import Utterance
+from voice.engine.scheduler import Ending, Stream
+from voice.engine.shaper import AUDIBLE
+
+LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
+LONGEST_LOOP = 12  # frames of a period
+FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
+USUAL_BYTES_A_SECOND = 15.0  # as in the frame budget
+STEADY = math.log(1.5)  # of a voice's pace, either way; its sentences differ by a sixth of it (docs/log.md)
+TELLING_BYTES = 60  # of a text whose pace says something: of a shorter one the edges are too large a part
+
+
+class Watchdog:
+    """Sees loops and silence while an utterance is drawn."""
+
+    def __init__(self) -> None:
+        self._silent = 0  # samples
+
+    def heard(self, samples: Waveform) -> None:
+        """Listen to a chunk."""
+        audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
+        self._silent = len(samples) - 1 - int(audible[-1]) if len(audible) else self._silent + len(samples)
+
+    def __call__(self, utterance: Utterance) -> Ending | None:
+        """What is wrong with an utterance, if anything is."""
+        if self._silent > SILENCE_SECONDS * SAMPLE_RATE:
+            return Ending.SILENCE
+        return Ending.LOOP if self._loops(utterance) else None
+
+    @staticmethod
+    def _loops(utterance: Utterance) -> bool:
+        length = round(LOOP_SECONDS * FRAME_RATE)
+        if len(utterance.codes) < length + LONGEST_LOOP:
+            return False
+        recent = np.stack([c.numpy() for c in utterance.codes[-length - LONGEST_LOOP :]])
+        return any(np.array_equal(recent[p:][-length:], recent[:-p][-length:]) for p in range(1, LONGEST_LOOP + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An utterance that has come to its end."""
+
+    text_bytes: int
+    frames: int
+    ending: Ending
+
+    @classmethod
+    def of(cls, text: str, stream: Stream) -> "Drawn":
+        """What a stream has said of a text."""
+        return cls(len(text.encode()), len(stream.utterance.codes), stream.ending or Ending.CANCELLED)
+
+    @property
+    def pace(self) -> float | None:
+        """Bytes of text a second; None where that says nothing."""
+        tells = self.ending is Ending.ITSELF and self.text_bytes >= TELLING_BYTES and self.frames
+        return self.text_bytes * FRAME_RATE / self.frames if tells else None
+
+    def fault(self, others: Iterable["Drawn"]) -> float:
+        """How bad it is: 0 is nothing to be put right. `others` are utterances of the same voice and language.
+
+        One that is half as long again as the others lead to expect, or that much shorter, has said things twice or left
+        words out.
+        """
+        if self.ending is not Ending.ITSELF:
+            return 3.0
+        if self.frames < FEWEST_SHARE * FRAME_RATE * self.text_bytes / USUAL_BYTES_A_SECOND:
+            return 2.0
+        paces = [other.pace for other in others if other.pace]
+        if not paces or not self.pace:
+            return 0.0
+        away = abs(math.log(self.pace / median(paces)))
+        return min(away, 1.9) if away > STEADY else 0.0
