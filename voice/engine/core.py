@@ -17,6 +17,7 @@ from voice.engine.frames import Draws, Frames
 from voice.engine.graphs import Graphs
 from voice.engine.linear import MakeLinear
 from voice.engine.memory import SavedCodec
+from voice.engine.prompts import Prompts
 from voice.engine.talker import SavedKeys
 from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
@@ -24,7 +25,7 @@ from voice.errors import InputError
 from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
 from voice.request import Request, Sampling
 
-PREFIXES = 32  # kept; one of 200 positions takes 23 MB at 1.7B in bf16
+REFERENCES = 32  # whose sound is kept
 REFERENCE_CHUNK = 50  # frames of a reference decoded at a time: flat memory, however long it is
 
 
@@ -88,7 +89,7 @@ class Core:
         self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots, dtype=codec)
         self.device = self.frames.talker.device
         self._begin_slots()
-        self._prefixes: OrderedDict[tuple[Voice, Situation], SavedKeys] = OrderedDict()
+        self._prompts = Prompts(self.frames.talker)
         self._heard: OrderedDict[Voice, SavedCodec] = OrderedDict()  # the vocoder after a reference
         self._hearing = threading.Lock()
 
@@ -120,35 +121,33 @@ class Core:
 
     @torch.inference_mode()
     def begin(self, slot: int, utterance: Utterance) -> None:
-        """Read an utterance's prompt into a free slot."""
+        """Put an utterance into a free slot. Nothing can be drawn before `read_prompt` has read all of its prompt."""
         opening, voice = utterance.opening, utterance.voice
         frames = None if voice.codes is None else self.frames.read_codes(voice.codes)
         inputs = self.frames.talker.embed_opening(opening, embedding=voice.embedding, frames=frames)
-        self._read_shared(slot, utterance, inputs[: opening.shared])
-        hidden, logits = self.frames.talker.prefill(slot, opening.shared, inputs[opening.shared :])
+        self._prompts.begin(slot, inputs, shared=opening.shared, key=(voice, utterance.situation))
+        utterance.at = len(inputs)
+        self.frames.slots.at[slot] = utterance.at  # frames of other slots touch nothing before it
+        self._utterances[slot] = utterance
+
+    @torch.inference_mode()
+    def read_prompt(self, slot: int) -> bool:
+        """Read the next stretch of a slot's prompt. Returns whether that was the last."""
+        utterance = self._moving(slot)
+        read = self._prompts.read(slot, self._graphs.prefill if self._graphs else self.frames.talker.prefill)
+        if read is None:
+            return False
+        hidden, logits = read
         groups = self.frames.predictor.groups
         self.frames.slots.begin(
             slot, hidden, logits,
-            at=len(inputs),
-            beside=self.frames.talker.embed_text(torch.tensor(opening.beside, dtype=torch.int64)),
+            at=utterance.at,
+            beside=self.frames.talker.embed_text(torch.tensor(utterance.opening.beside, dtype=torch.int64)),
             uniforms=torch.from_numpy(sampling.uniforms(utterance.request.seed, utterance.budget, groups)),
             sampling=utterance.sampling,
         )  # fmt: skip
-        self._begin_audio(slot, voice)
-        utterance.at = len(inputs)
-        self._utterances[slot] = utterance
-
-    def _read_shared(self, slot: int, utterance: Utterance, inputs: Tensor) -> None:
-        # always read apart from the rest, cached or not: so that a request's codes do not depend on who came before
-        key, talker = (utterance.voice, utterance.situation), self.frames.talker
-        if key not in self._prefixes:
-            talker.prefill(slot, 0, inputs)
-            self._prefixes[key] = talker.save(slot, len(inputs))
-            if len(self._prefixes) > PREFIXES:
-                self._prefixes.popitem(last=False)
-            return
-        self._prefixes.move_to_end(key)
-        talker.load(slot, self._prefixes[key])
+        self._begin_audio(slot, utterance.voice)
+        return True
 
     def _begin_audio(self, slot: int, voice: Voice) -> None:
         self.vocoder.reset(slot)
@@ -169,7 +168,7 @@ class Core:
                 for chunk in voice.codes.to(self.device).split(REFERENCE_CHUNK):
                     decoder.decode(chunk[None], [0])
                 self._heard[voice] = decoder.save(0)
-                if len(self._heard) > PREFIXES:
+                if len(self._heard) > REFERENCES:
                     self._heard.popitem(last=False)
             self._heard.move_to_end(voice)
             return self._heard[voice]
@@ -200,7 +199,7 @@ class Core:
         Where this fails there are no slots; it may be tried again with fewer.
         """
         self.slots, self._utterances, self._graphs = 0, [], None
-        self._prefixes.clear()
+        self._prompts.clear()
         with self._hearing:
             self._heard.clear()
         self.frames.release()
@@ -215,6 +214,7 @@ class Core:
     def end(self, slot: int) -> None:
         """Free a slot."""
         self._utterances[slot] = None
+        self._prompts.forget(slot)
         self.frames.slots.end(slot)
 
     @property

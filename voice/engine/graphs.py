@@ -1,20 +1,24 @@
-"""A frame as one CUDA graph: some 3,000 kernels that the host launches at once.
+"""A frame as one CUDA graph: some 3,000 kernels that the host launches at once. Prompts, in a few by their length.
 
 A graph is recorded for each bound on the cache's length that attention reads and each way of sampling, when it is first
-wanted. Everything it touches stays where it is: the weights, `Slots`, the caches. Recorded while no slot is active, a
-frame changes nothing that a later one would not write again.
+wanted. Everything it touches stays where it is: the weights, `Slots`, the caches, the buffers of a prompt. Recorded
+while no slot is active, a frame changes nothing that a later one would not write again; nor does a prompt read twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from voice.engine.frames import Draws, Frames
 
 SHORTEST = 256  # positions; each further bound is twice the last
 WARM_UPS = 2  # runs before recording: libraries choose their kernels and take their memory
 
-Key = tuple[str, Draws | None, int]
+BUCKETS = (32, 128, 512)  # positions of a prompt's stretch, padded to the next of these; the last is a whole stretch
+
+Key = tuple[Hashable, ...]
 
 
 class Graphs:
@@ -25,6 +29,11 @@ class Graphs:
         self._graphs: dict[Key, torch.cuda.CUDAGraph] = {}
         self._memory = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream()
+        talker, largest = frames.talker, BUCKETS[-1]
+        self._inputs = talker.like.new_zeros(largest, talker.like.shape[-1])
+        self._at = torch.zeros(largest, dtype=torch.int64, device=talker.device)
+        self._slot, self._last = (torch.zeros(1, dtype=torch.int64, device=talker.device) for _ in range(2))
+        self._hidden, self._logits = (row[0].clone() for row in (frames.slots.hidden, frames.slots.logits))
 
     def frame(self, draws: Draws, longest: int) -> None:
         """Draw and read a frame of all active slots."""
@@ -44,6 +53,29 @@ class Graphs:
         """Read alone."""
         length = self._bound(longest)
         self._replay(("read", None, length), lambda: self._read(length))
+
+    def prefill(
+        self, slot: int, start: int, inputs: Float[Tensor, "n width"]
+    ) -> tuple[Float[Tensor, " width"], Float[Tensor, " vocabulary"]]:
+        """As `Talker.prefill`. What it returns is overwritten by the next one."""
+        talker, count = self._frames.talker, len(inputs)
+        bucket = next((size for size in BUCKETS if size >= count), None)
+        if bucket is None or start + bucket > talker.positions:  # padding has no room there
+            return talker.prefill(slot, start, inputs)
+        length = self._bound(start + bucket - 1)
+        self._inputs[:count] = inputs
+        self._inputs[count:bucket] = 0
+        torch.arange(start, start + bucket, out=self._at[:bucket])
+        self._slot.fill_(slot)
+        self._last.fill_(count - 1)
+
+        def run() -> None:
+            read = talker.read_padded(self._inputs[:bucket], self._slot, self._at[:bucket], self._last, length)
+            for buffer, result in zip((self._hidden, self._logits), read, strict=True):
+                buffer.copy_(result)
+
+        self._replay(("prompt", bucket, length), run)
+        return self._hidden, self._logits
 
     def _read(self, length: int) -> None:
         self._frames.read(self._frames.talker.attend_by_mask(self._frames.slots.at, length))

@@ -183,6 +183,7 @@ class Scheduler:
         self._wanted = core.slots  # where there is memory for them
         self._waiting: deque[tuple[Stream, Parked | None]] = deque()
         self._running: dict[int, Stream] = {}  # by slot
+        self._reading: deque[int] = deque()  # those of them whose prompts are not read yet
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -236,6 +237,7 @@ class Scheduler:
         with self._lock:
             left = [*self._running.values(), *(stream for stream, _ in self._waiting)]
             self._running, self._waiting = {}, deque()
+            self._reading.clear()
             if self._thread is threading.current_thread():
                 self._thread, self._stopping = None, False
         for stream in left:
@@ -246,9 +248,12 @@ class Scheduler:
         self._wake.clear()
         self._drop_cancelled()
         self._admit()
-        moving = [slot for slot, stream in self._running.items() if stream.has_room]
+        if is_reading := bool(self._reading):
+            self._read_prompt()
+        moving = [s for s, stream in self._running.items() if stream.has_room and s not in self._reading]
         if moving:
             self._frame(sorted(moving))
+        if moving or is_reading:
             return True
         with self._lock:
             if not self._running and not self._waiting:
@@ -268,7 +273,7 @@ class Scheduler:
             stream.close(Ending.CANCELLED)
 
     def _admit(self) -> None:
-        # one a frame, so that those who speak do not wait for many prompts to be read
+        # one a frame, so that those who speak do not wait for many to begin
         free = [slot for slot in range(self._core.slots) if slot not in self._running]
         while self._waiting and (free or self._park_one(free)):
             entry = self._next()
@@ -292,11 +297,29 @@ class Scheduler:
                 self._end(slot, None, error)
                 return
             self._running[slot] = stream
-            if parked is not None and (ending := stream.verdict()):  # only its last samples were still to be decoded
+            if parked is None:
+                self._reading.append(slot)
+            elif ending := stream.verdict():  # only its last samples were still to be decoded
                 self._hand_over({slot: ending})
                 self._end(slot, ending)
             if len(self._running) > 1:
                 return
+
+    def _read_prompt(self) -> None:
+        # a stretch of one a frame, in turns: so that a long one holds up neither those who speak nor short ones
+        slot = self._reading[0]
+        try:
+            is_whole = self._core.read_prompt(slot)
+        except Exception as error:
+            if is_out_of_memory(error):
+                self._shrink(error)
+                return
+            log.exception("an utterance could not begin")  # this one's affair; the others go on
+            self._end(slot, None, error)
+            return
+        self._reading.popleft()
+        if not is_whole:
+            self._reading.append(slot)
 
     def _next(self) -> tuple[Stream, Parked | None] | None:
         """Take out whose turn it is: of the group that speaks least, who came first."""
@@ -352,6 +375,10 @@ class Scheduler:
             self._give_up(error)
             return
         log.warning("out of device memory (%s): %d slots instead of %d", error, slots // 2, slots)
+        for slot in self._reading:  # they begin anew
+            with self._lock:
+                self._waiting.appendleft((self._running.pop(slot), None))
+        self._reading.clear()
         for slot in sorted(self._running, reverse=True):  # each is in safety before the next: this may fail, too
             try:
                 parked = self._core.park(slot, is_read=slot not in unread)
@@ -401,6 +428,8 @@ class Scheduler:
 
     def _end(self, slot: int, ending: Ending | None, error: Exception | None = None) -> None:
         stream = self._running.pop(slot)
+        if slot in self._reading:
+            self._reading.remove(slot)
         self._wake.set()  # others want the slot
         try:
             self._core.end(slot)

@@ -100,6 +100,32 @@ class Talker:
         hidden = self._stack(inputs[None], cos, sin, attend)[0, -1]
         return hidden, self._head(hidden[None])[0].float()
 
+    def read_padded(
+        self,
+        inputs: Float[Tensor, "n width"],
+        slot: Int64[Tensor, " 1"],
+        at: Int64[Tensor, " n"],
+        last: Int64[Tensor, " 1"],
+        length: int,
+    ) -> tuple[Float[Tensor, " width"], Float[Tensor, " vocabulary"]]:
+        """As `prefill`, over the first `length` positions of a slot: nothing depends on the host.
+
+        What stands after `last` is padding: it is written where the next positions will be, and read by nobody.
+        """
+        sees = torch.arange(length, device=self.device) <= at[:, None]
+        keys, values = self.cache.keys, self.cache.values
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys[layer][slot, :, at] = key[0].transpose(0, 1)
+            values[layer][slot, :, at] = value[0].transpose(0, 1)
+            own_keys, own_values = (cache[layer, :, :, :length].index_select(0, slot) for cache in (keys, values))
+            mask = sees.repeat(query.shape[2] // len(inputs), 1)
+            return functional.scaled_dot_product_attention(query, own_keys, own_values, attn_mask=mask)
+
+        cos, sin = (t[at][None, :, None] for t in (self._rotary.cos, self._rotary.sin))
+        hidden = self._stack(inputs[None], cos, sin, attend)[0].index_select(0, last)
+        return hidden[0], self._head(hidden)[0].float()
+
     def save(self, slot: int, length: int) -> SavedKeys:
         """A copy of a slot's first positions."""
         return tuple(cache[:, slot, :, :length].clone() for cache in (self.cache.keys, self.cache.values))  # type: ignore[return-value]

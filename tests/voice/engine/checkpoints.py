@@ -39,12 +39,19 @@ def core_of(tts: Any, *, slots: int = 1, positions: int = 400) -> Core:
     return Core(tts.model, tts.processor.tokenizer, slots=slots, positions=positions, make=make, dtype=torch.float32)
 
 
+def begin(core: Core, slot: int, utterance: Utterance) -> None:
+    """Put an utterance into a slot and read all of its prompt."""
+    core.begin(slot, utterance)
+    while not core.read_prompt(slot):
+        pass
+
+
 def speak_all(core: Core, said: list[tuple[Request, Voice]], *, budget: int) -> list[Tensor]:
     """Greedy or drawn codes (frames, codebooks) of requests that begin together, each in a slot of its own."""
     utterances: list[Utterance] = []
     for slot, (request, voice) in enumerate(said):
         utterances.append(core.lay_out(request, voice, budget=budget))
-        core.begin(slot, utterances[-1])
+        begin(core, slot, utterances[-1])
     while moving := [slot for slot, u in enumerate(utterances) if not u.is_over]:
         core.draw(moving)
         core.read([slot for slot in moving if not utterances[slot].ended])

@@ -55,3 +55,14 @@ def test_the_seed_alone_decides_the_codes(tts: Any, voice: Voice, sampling: Samp
     for seed in range(9):
         [(alone, _)] = spoken(engine, voice, [seed], sampling)
         np.testing.assert_array_equal(together[seed][0], alone)
+
+
+def test_prompts_in_graphs_are_what_they_are_without(tts: Any):
+    core = Engine.of(tts, slots=2, positions=512, precision=Precision.float32).core
+    talker, width = core.frames.talker, core.frames.talker.like.shape[1]
+    inputs = torch.randn(300, width, generator=torch.Generator().manual_seed(0)).to("cuda")
+    for start, end in ((0, 100), (100, 110), (110, 300)):  # a bucket each, the last without room for its padding
+        hidden, logits = (t.clone() for t in core._graphs.prefill(0, start, inputs[start:end]))
+        same_hidden, same_logits = talker.prefill(1, start, inputs[start:end])
+        torch.testing.assert_close(hidden, same_hidden, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits, same_logits, atol=1e-4, rtol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.voice.engine.checkpoints import core_of, speak_all
+from tests.voice.engine.checkpoints import begin, core_of, speak_all
 from voice.engine import native
 from voice.engine.core import Core
 from voice.engine.linear import Dense, Int8
@@ -88,7 +88,7 @@ def without_kernels(tts: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -
 def logits_of(core: Core, codes: Tensor, voice: Voice) -> Tensor:
     """The talker's logits before each of some given frames, in slot 1."""
     utterance = core.lay_out(Request("A few words.", "me"), voice, budget=30)
-    core.begin(1, utterance)
+    begin(core, 1, utterance)
     found = [core.frames.slots.logits[1].clone()]
     for frame in codes:
         core.frames.slots.codes[1] = frame

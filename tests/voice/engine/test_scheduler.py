@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from queue import Empty
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from tests.voice.engine.checkpoints import core_of, speak_all
 from voice.engine.core import Core, Utterance
+from voice.engine.prompts import Prompts
 from voice.engine.scheduler import Ending, Scheduler, Stream
 from voice.engine.voices import Voice
 from voice.errors import InputError
@@ -142,6 +144,92 @@ def test_a_failure_in_one_prompt_is_raised_to_its_listener_alone(
     assert list(good_stream)
 
 
+@pytest.fixture
+def long_voice(tiny: Any) -> Voice:
+    """A voice whose reference takes many stretches to read."""
+    config = tiny.model.config.talker_config
+    codes_ = torch.randint(0, 64, (90, config.num_code_groups), generator=torch.Generator().manual_seed(1))
+    return Voice("me", embedding=torch.zeros(config.hidden_size), words=tuple(range(1, 40)), codes=codes_)
+
+
+@pytest.fixture
+def events(core: Core, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """What the core does, as it does it; prompts are read 16 positions at a time."""
+    seen: list[tuple[str, Any]] = []
+    monkeypatch.setattr(core, "_prompts", Prompts(core.frames.talker))
+    monkeypatch.setattr(core._prompts, "_stretch", 16)
+    read_prompt, draw = core.read_prompt, core.draw
+
+    def note_prompt(slot: int) -> bool:
+        seen.append(("prompt", core._moving(slot)))
+        return read_prompt(slot)
+
+    def note_frame(moving: Any) -> None:
+        seen.append(("frame", [core._moving(slot) for slot in moving]))
+        draw(moving)
+
+    monkeypatch.setattr(core, "read_prompt", note_prompt)
+    monkeypatch.setattr(core, "draw", note_frame)
+    return seen
+
+
+def test_a_long_prompt_is_read_between_the_frames_of_those_who_speak(
+    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, events: list[tuple[str, Any]]
+):
+    speaks = iter(scheduler.submit(utterance(core, voice, 1, budget=60), ramp=(1,), ahead=None))
+    next(speaks)
+    reads = utterance(core, long_voice, 0)
+    list(scheduler.submit(reads))
+    kinds = [kind for kind, whom in events]
+    stretches = [at for at, (kind, whom) in enumerate(events) if kind == "prompt" and whom is reads]
+    assert len(stretches) > 6
+    assert all("frame" in kinds[one:other] for one, other in pairwise(stretches))
+    list(speaks)
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one(
+    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, events: list[tuple[str, Any]]
+):
+    long, short = utterance(core, long_voice, 0), utterance(core, voice, 1)
+    streams = [scheduler.submit(said, ahead=None) for said in (long, short)]
+    for stream in streams:
+        list(stream)
+    spoke = next(at for at, (kind, whom) in enumerate(events) if kind == "frame" and short in whom)
+    assert any(kind == "prompt" and whom is long for kind, whom in events[spoke:])
+
+
+def test_who_shares_the_engine_while_a_prompt_is_read_changes_no_code(
+    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, events: list[tuple[str, Any]]
+):
+    expected = [alone(core, whose, number)[0] for number, whose in enumerate([voice, long_voice, voice])]
+    said = [utterance(core, whose, number) for number, whose in enumerate([voice, long_voice, voice])]
+    for stream, same in zip([scheduler.submit(u, ahead=None) for u in said], expected, strict=True):
+        list(stream)
+        np.testing.assert_array_equal(codes(stream.utterance), same)
+
+
+def test_a_prompt_is_read_no_further_when_nobody_wants_it(
+    core: Core, scheduler: Scheduler, long_voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    read_prompt, stretches = core.read_prompt, [0]
+    monkeypatch.setattr(core, "_prompts", Prompts(core.frames.talker))
+    monkeypatch.setattr(core._prompts, "_stretch", 16)
+    said = utterance(core, long_voice, 0)
+
+    def leave(slot: int) -> bool:
+        stretches[0] += 1
+        stream.cancel()
+        return read_prompt(slot)
+
+    monkeypatch.setattr(core, "read_prompt", leave)
+    stream = scheduler.submit(said)
+    assert list(stream) == []
+    assert stream.ending is Ending.CANCELLED
+    join(scheduler)
+    assert stretches[0] == 1
+    assert not core._prompts._readings
+
+
 def test_a_failure_of_the_device_reaches_every_listener_and_the_engine_lives(
     core: Core, scheduler: Scheduler, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ):
@@ -157,7 +245,7 @@ def test_a_failure_of_the_device_reaches_every_listener_and_the_engine_lives(
     assert list(scheduler.submit(utterance(core, voice, 0)))
 
 
-@pytest.mark.parametrize("stage", ["begin", "draw", "read", "samples"])
+@pytest.mark.parametrize("stage", ["begin", "read_prompt", "draw", "read", "samples"])
 def test_out_of_memory_costs_slots_but_no_request(
     tiny: Any, voice: Voice, stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
