@@ -52,7 +52,10 @@ class Sampling(Drawing):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to say. The seed alone decides the codes, whatever else is synthesised beside it."""
+    """What to say. The seed alone decides the codes of each attempt, whatever else is synthesised beside it.
+
+    How many attempts there are is delivery's affair: of a streamed text's later pieces as many as there is time for.
+    """
 
     text: str
     voice: str
@@ -64,7 +67,9 @@ class Request:
     playback_speed: float = 1.0  # of who listens, times as fast; the engine's own never changes, it has less time then
 
     def __post_init__(self) -> None:
-        """Raises InputError for a text that is no text."""
+        """Raises InputError for a text that is no text, and for a speed at which nothing is heard."""
+        if not 0 < self.playback_speed < math.inf:
+            raise InputError(f"playback_speed {self.playback_speed} is not above 0. 1 plays as it was spoken.")
         for text in (self.text, self.instruct or ""):
             try:
                 text.encode()

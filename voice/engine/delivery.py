@@ -7,7 +7,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from queue import Empty
@@ -53,17 +53,15 @@ class Listener:
 
     def __init__(self, *, speed: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._speed, self._clock = speed, clock
-        self._since: float | None = None
-        self._given = 0.0  # seconds
+        self._until = -math.inf  # when all of it has been heard
 
     def hand_over(self, chunk: Waveform) -> None:
         """Count a chunk that leaves now."""
-        self._since = self._since or self._clock()
-        self._given += len(chunk) / SAMPLE_RATE / self._speed
+        self._until = max(self._until, self._clock()) + len(chunk) / SAMPLE_RATE / self._speed
 
     def unheard(self) -> float:
-        """Seconds of sound."""
-        return 0.0 if self._since is None else self._given - (self._clock() - self._since)
+        """Seconds until it has been heard."""
+        return max(0.0, self._until - self._clock())
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ class Pieces:
         self._request, self._begin, self._delivery = request, begin, delivery
         self._hold = hold  # every piece until it is whole: then even its end can be put right
         self._listener = Listener(speed=request.playback_speed)
-        self._drawn: list[Drawn] = []  # whatever came to its end, attempts among it
+        self._said: list[Drawn] = []  # of each piece what was heard
         pieces = split_pieces(request.text) if delivery.split else []
         self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
         self._closed, self._closing = False, threading.Lock()
@@ -173,21 +171,38 @@ class Pieces:
         for attempt in range(self._delivery.retries + 1):
             stream = self._streams.get(number) or self._start(number, attempt)
             held, is_whole = self._hold_back(stream, until)
-            if not is_whole:
+            if is_whole:
+                tried.append(Attempt(self._end(number, stream), held))
+                if not self._is_faulty(tried[-1].drawn):
+                    break
+            elif any(one.drawn.is_complete for one in tried):  # better than what nobody has heard yet
+                self._drop(number, stream)
+                break
+            else:
                 drawn, has_left = yield from self._pass_on(number, held, stream, shaper)
                 if has_left or attempt == self._delivery.retries or not self._is_faulty(drawn):
+                    self._said.append(drawn)
                     return drawn.ending
                 shaper.end_piece(broken=True, pause_seconds=0.0)  # forget it
-                continue
-            tried.append(Attempt(self._end(number, stream), held))
-            if not self._is_faulty(tried[-1].drawn):
-                break
+        return (yield from self._give(number, self._best(tried), shaper))
+
+    def _best(self, tried: Sequence[Attempt]) -> Attempt:
         # should what was said before be what is out of the way, the attempts agree with each other and outvote it
-        best = min(tried, key=lambda attempt: self._fault(attempt.drawn))
-        if not self._closed:
-            self._begin_next(number)
-            yield from _audible(shaper.push(chunk) for chunk in best.chunks)
-        return best.drawn.ending
+        def fault(one: Attempt) -> float:
+            return one.drawn.fault([*self._said, *(other.drawn for other in tried if other is not one)])
+
+        return min(tried, key=fault)
+
+    def _give(self, number: int, chosen: Attempt, shaper: Shaper) -> Generator[Waveform, None, Ending]:
+        """Yield what was held back."""
+        if self._closed:
+            return Ending.CANCELLED
+        self._said.append(chosen.drawn)
+        self._begin_next(number)
+        for chunk in chosen.chunks:
+            if len(shaped := shaper.push(chunk)):
+                yield shaped
+        return chosen.drawn.ending
 
     def _pass_on(
         self, number: int, held: Sequence[Waveform], stream: Stream, shaper: Shaper
@@ -220,23 +235,20 @@ class Pieces:
             held.append(chunk)
         return held, False
 
+    def _drop(self, number: int, stream: Stream) -> None:
+        stream.cancel()
+        with self._closing:
+            del self._streams[number]
+
     def _end(self, number: int, stream: Stream) -> Drawn:
         with self._closing:
             del self._streams[number]
-        drawn = Drawn.of(self._pieces[number].text, stream)
-        self._drawn.append(drawn)
-        return drawn
-
-    def _fault(self, drawn: Drawn) -> float:
-        return drawn.fault([other for other in self._drawn if other is not drawn])
+        return Drawn.of(self._pieces[number].text, stream)
 
     def _is_faulty(self, drawn: Drawn) -> bool:
-        return not self._closed and self._fault(drawn) > 0
+        # what was cancelled, here or by whoever stops the engine, is not asked for again
+        return not self._closed and drawn.ending is not Ending.CANCELLED and drawn.fault(self._said) > 0
 
     def _begin_next(self, number: int) -> None:
         if number + 1 < len(self._pieces) and number + 1 not in self._streams and not self._closed:
             self._start(number + 1, 0)
-
-
-def _audible(chunks: Iterable[Waveform]) -> Iterator[Waveform]:
-    return (chunk for chunk in chunks if len(chunk))

@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from voice.engine.frames import Draws, Frames
+from voice.engine.prompts import STRETCH
 
 SHORTEST = 256  # positions; each further bound is twice the last
 WARM_UPS = 2  # runs before recording: libraries choose their kernels and take their memory
 
-BUCKETS = (32, 128, 512)  # positions of a prompt's stretch, padded to the next of these; the last is a whole stretch
+BUCKETS = (32, 128, STRETCH["cuda"])  # positions to which a prompt's stretch is padded
 
 Key = tuple[Hashable, ...]
 
@@ -62,7 +63,6 @@ class Graphs:
         bucket = next((size for size in BUCKETS if size >= count), None)
         if bucket is None or start + bucket > talker.positions:  # padding has no room there
             return talker.prefill(slot, start, inputs)
-        length = self._bound(start + bucket - 1)
         self._inputs[:count] = inputs
         self._inputs[count:bucket] = 0
         torch.arange(start, start + bucket, out=self._at[:bucket])
@@ -70,11 +70,14 @@ class Graphs:
         self._last.fill_(count - 1)
 
         def run() -> None:
-            read = talker.read_padded(self._inputs[:bucket], self._slot, self._at[:bucket], self._last, length)
+            read = talker.read_padded(
+                self._inputs[:bucket], self._slot, self._at[:bucket], self._last, talker.positions
+            )
             for buffer, result in zip((self._hidden, self._logits), read, strict=True):
                 buffer.copy_(result)
 
-        self._replay(("prompt", bucket, length), run)
+        # all positions are looked at: masked ones cost little beside the weights, and three graphs are soon recorded
+        self._replay(("prompt", bucket), run)
         return self._hidden, self._logits
 
     def _read(self, length: int) -> None:

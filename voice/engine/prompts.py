@@ -13,7 +13,8 @@ from torch import Tensor
 from voice.engine.talker import SavedKeys, Talker
 
 PREFIXES = 32  # kept; one of 200 positions takes 23 MB at 1.7B in bf16
-STRETCH = {"cpu": 128, "cuda": 512}  # positions read at once: as long as two frames of 0.6B on two cores; few ms
+# Positions read at once. On two cores 0.6B takes a second for them, two of its frames (benchmarks/arrivals.py).
+STRETCH = {"cpu": 128, "cuda": 512}
 
 Read = tuple[Float[Tensor, " width"], Float[Tensor, " vocabulary"]]  # the last position's hidden state and logits
 Prefill = Callable[[int, int, Float[Tensor, "n width"]], Read]
@@ -46,32 +47,27 @@ class Prompts:
         self._prefixes: OrderedDict[Hashable, SavedKeys] = OrderedDict()
 
     def begin(self, slot: int, inputs: Float[Tensor, "length width"], *, shared: int, key: Hashable) -> None:
-        """Take a prompt for a free slot. What is kept of its beginning need not be read again."""
-        reading = Reading(inputs, shared, key)
-        if key in self._prefixes:
-            self._prefixes.move_to_end(key)
-            self._talker.load(slot, self._prefixes[key])
-            reading.at = shared
-        self._readings[slot] = reading
+        """Take a prompt for a free slot."""
+        self._readings[slot] = Reading(inputs, shared, key)
 
     def read(self, slot: int, prefill: Prefill) -> Read | None:
         """Read the next stretch of a slot's prompt; None if that was not the last."""
         reading = self._readings[slot]
+        if reading.at < reading.shared and reading.key in self._prefixes:  # by now: others may have begun alike
+            self._prefixes.move_to_end(reading.key)
+            self._talker.load(slot, self._prefixes[reading.key])
+            reading.at = reading.shared
         end = reading.next_end(self._stretch)
         read = prefill(slot, reading.at, reading.inputs[reading.at : end])
         reading.at = end
         if end == reading.shared:
-            self._keep(reading.key, self._talker.save(slot, end))
+            self._prefixes[reading.key] = self._talker.save(slot, end)
+            if len(self._prefixes) > PREFIXES:
+                self._prefixes.popitem(last=False)
         if end < len(reading.inputs):
             return None
         self.forget(slot)
         return read
-
-    def _keep(self, key: Hashable, prefix: SavedKeys) -> None:
-        self._prefixes[key] = prefix
-        self._prefixes.move_to_end(key)
-        if len(self._prefixes) > PREFIXES:
-            self._prefixes.popitem(last=False)
 
     def forget(self, slot: int) -> None:
         """Read no further for a slot."""

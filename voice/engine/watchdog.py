@@ -60,23 +60,27 @@ class Drawn:
         return cls(len(text.encode()), len(stream.utterance.codes), stream.ending or Ending.CANCELLED)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it ended by itself, and not before it can have said its text."""
+        fewest = FEWEST_SHARE * FRAME_RATE * self.text_bytes / USUAL_BYTES_A_SECOND
+        return self.ending is Ending.ITSELF and self.frames >= fewest
+
+    @property
     def pace(self) -> float | None:
         """Bytes of text a second; None where that says nothing."""
-        tells = self.ending is Ending.ITSELF and self.text_bytes >= TELLING_BYTES and self.frames
+        tells = self.is_complete and self.text_bytes >= TELLING_BYTES and self.frames
         return self.text_bytes * FRAME_RATE / self.frames if tells else None
 
     def fault(self, others: Iterable["Drawn"]) -> float:
         """How bad it is: 0 is nothing to be put right. `others` are utterances of the same voice and language.
 
-        One that is half as long again as the others lead to expect, or that much shorter, has said things twice or left
-        words out.
+        Worst is what is not complete. One that is half as long again as the others lead to expect, or that much
+        shorter, has said things twice or left words out: so many nats out of their pace.
         """
-        if self.ending is not Ending.ITSELF:
-            return 3.0
-        if self.frames < FEWEST_SHARE * FRAME_RATE * self.text_bytes / USUAL_BYTES_A_SECOND:
-            return 2.0
+        if not self.is_complete:
+            return math.inf
         paces = [other.pace for other in others if other.pace]
         if not paces or not self.pace:
             return 0.0
         away = abs(math.log(self.pace / median(paces)))
-        return min(away, 1.9) if away > STEADY else 0.0
+        return away if away > STEADY else 0.0

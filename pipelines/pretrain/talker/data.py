@@ -108,13 +108,20 @@ class Source:
             return self.another(clip, rng)
         return chosen
 
+    def besides(self, clips: Sequence[_Clip], rng: np.random.Generator) -> _Clip:
+        """Some clip by the speaker of these that is none of them; the last one where there is no other."""
+        own = [self.clips[number] for number in self._by_speaker[clips[0].line.speaker]]
+        others = [clip for clip in own if not any(clip is one for one in clips)]
+        return others[rng.integers(len(others))] if others else clips[-1]
+
     def exchanged(self) -> "Source":
         """The same clips, each with the text of one about as long."""
         other = copy(self)
         by_length = sorted(range(len(self.clips)), key=lambda number: len(self.clips[number].first.tokens))
         other.clips = list(self.clips)
         for number, next_number in zip(by_length, by_length[1:] + by_length[:1], strict=True):
-            other.clips[number] = replace(self.clips[number], first=self.clips[next_number].first)
+            text = self.clips[next_number]
+            other.clips[number] = replace(self.clips[number], first=text.first, further=text.further)
         return other
 
 
@@ -218,8 +225,8 @@ class Draws:
         prompts = [
             lay_out(e, self._vocabulary, tagged=rng.random() < self._mixture.tagged, layout=layout) for e in examples
         ]
-        # how a speaker sounds is told by another of their clips: this one's own would tell what it says as well
-        embeddings = [chain.source.another(chain.clips[0], rng).speaker_embedding for chain in chains]
+        # how a speaker sounds is told by another of their clips: these clips' own would tell what they say as well
+        embeddings = [chain.source.besides(chain.clips, rng).speaker_embedding for chain in chains]
         predicted = [_share(len(e.codes), self._mixture.predictor, rng) for e in examples]
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted

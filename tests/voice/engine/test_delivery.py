@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from queue import Empty
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,14 +20,15 @@ from voice.request import Request
 SENTENCE = "This is a sentence of some length. "
 TWO_PIECES = SENTENCE * 20  # 700 bytes
 PIECE = SENTENCE * 12  # as many as fit
+LATE = object()
 LONG = 90.0  # seconds of sound: whatever the machine is doing, some of it is still unheard
 
 
 @dataclass
 class Said:
-    """A stream that has been drawn already."""
+    """A stream that has been drawn already. Beside waveforms it may hold what happens between them."""
 
-    chunks: list[Waveform]
+    chunks: list[Any]  # LATE: nobody who waits gets the next one in time; an exception is raised, a function called
     end: Ending = Ending.ITSELF
     frames: int | None = None  # by default as many as the text takes at the usual pace
     ending: Ending | None = None
@@ -41,10 +43,18 @@ class Said:
             yield chunk
 
     def take(self, timeout: float | None = None) -> Waveform | None:
-        if self.cancelled or not self.chunks:
-            self.ending = Ending.CANCELLED if self.cancelled else self.end
-            return None
-        return self.chunks.pop(0)
+        while self.chunks and not self.cancelled:
+            item = self.chunks.pop(0)
+            if isinstance(item, np.ndarray):
+                return item
+            if isinstance(item, Exception):
+                raise item
+            if item is not LATE:
+                item()
+            elif timeout is not None:
+                raise Empty
+        self.ending = Ending.CANCELLED if self.cancelled else self.end
+        return None
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -241,18 +251,61 @@ def test_a_piece_out_of_pace_is_said_again(away):
 
 
 def test_the_attempt_nearest_to_the_pace_is_kept():
-    model = Model(paced(1.0), paced(2.4), paced(1.7), paced(2.2))
-    assert levels(speaking(model, PIECE * 2, even_loudness=False)) == [1.0, 1.7]
+    model = Model(paced(1.0), paced(1.1), paced(0.9), paced(2.4), paced(1.7), paced(2.2))
+    assert levels(speaking(model, PIECE * 4, even_loudness=False)) == [1.0, 1.1, 0.9, 1.7]
+    assert len(model.asked) == 6
 
 
 def test_a_first_piece_out_of_pace_is_outvoted_by_the_attempts():
-    model = Model(paced(2.5), paced(1.0), paced(1.1), paced(1.2), paced(0.9))
-    heard = levels(speaking(model, PIECE * 3, even_loudness=False))
-    assert heard == [2.5, 1.0, 0.9]
+    model = Model(paced(2.5), paced(1.0), paced(1.1), paced(1.2))
+    assert levels(speaking(model, PIECE * 2, even_loudness=False)) == [2.5, 1.0]
+
+
+def test_attempts_that_nobody_heard_do_not_set_the_pace():
+    slow = [paced(0.5), paced(0.51), paced(0.52)]  # numbers, say
+    model = Model(paced(1.0), paced(1.1), paced(0.9), *slow, paced(1.2))
+    assert levels(speaking(model, PIECE * 5, even_loudness=False)) == [1.0, 1.1, 0.9, 0.5, 1.2]
+    assert len(model.asked) == 7
+
+
+def test_what_was_held_back_is_given_when_time_is_up():
+    later = [tone(1.0), tone(2.0), LATE, tone(3.0)]
+    model = Model(Said([tone(LONG)]), Said(later))
+    heard = np.concatenate(list(speaking(model, TWO_PIECES)))
+    assert seconds(heard) == pytest.approx(LONG + 0.35 + 6.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("first", "heard"), [(paced(1.7), [1.0, 1.7]), (Said([tone(LONG, 0.3)], Ending.LOOP), [1.0, 0.9])]
+)
+def test_a_whole_attempt_is_taken_where_the_next_one_comes_late_unless_it_is_broken(first, heard):
+    model = Model(paced(1.0), first, Said([tone(LONG, 0.09), LATE, tone(1.0, 0.09)]))
+    assert levels(speaking(model, PIECE * 2, even_loudness=False)) == heard
+
+
+def test_a_stream_that_is_closed_while_it_is_held_back_was_cancelled():
+    model = Model(Said([tone(LONG)]), paced(1.7), Said([tone(0.5), lambda: speech.close(), tone(0.5)]))
+    speech = speaking(model, PIECE * 2)
+    assert seconds(np.concatenate(list(speech))) == pytest.approx(LONG, abs=0.5)
+    assert speech.ending is Ending.CANCELLED
+    assert len(model.asked) == 3
+
+
+def test_an_engine_that_is_stopped_is_not_asked_again():
+    model = Model(Said([tone(LONG)]), Said([tone(0.5)], Ending.CANCELLED))
+    speech = speaking(model, TWO_PIECES)
+    list(speech)
+    assert speech.ending is Ending.CANCELLED
+
+
+def test_what_breaks_a_piece_that_is_held_back_is_raised():
+    model = Model(Said([tone(LONG)]), Said([tone(0.5), RuntimeError("device lost")]))
+    with pytest.raises(RuntimeError, match="device lost"):
+        list(speaking(model, TWO_PIECES))
 
 
 def test_a_short_pieces_pace_says_nothing():
-    model = Model(paced(1.0), Said([tone(2.0)], frames=25))
+    model = Model(paced(1.0), Said([tone(2.0)], frames=12))
     list(speaking(model, PIECE + "Really so, and the sun was up by now."))
     assert len(model.asked) == 2
 
@@ -266,7 +319,9 @@ def test_a_listener_hears_what_is_handed_over_as_time_passes():
     now[0] += 2.0
     assert listener.unheard() == pytest.approx(1.0)
     now[0] += 2.0
-    assert listener.unheard() == pytest.approx(-1.0)  # waiting
+    assert listener.unheard() == 0.0  # waiting
+    listener.hand_over(tone(3.0))
+    assert listener.unheard() == pytest.approx(3.0)
     quick = Listener(speed=2.0, clock=lambda: now[0])
     quick.hand_over(tone(3.0))
     assert quick.unheard() == pytest.approx(1.5)

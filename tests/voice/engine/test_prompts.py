@@ -64,7 +64,9 @@ def test_a_prompt_whose_beginning_is_kept_gives_the_same_bit_for_bit(core: Core,
     first = read(core, lay_out(core, voice))
     core.end(0)
     core.begin(1, again := lay_out(core, voice))
-    assert core._prompts._readings[1].at == again.opening.shared
+    core.read_prompt(1)
+    assert core._prompts._readings[1].at == again.opening.shared + STRETCH
+    core.end(1)
     assert torch.equal(read(core, lay_out(core, voice), 1), first)
 
 

@@ -152,81 +152,106 @@ def long_voice(tiny: Any) -> Voice:
     return Voice("me", embedding=torch.zeros(config.hidden_size), words=tuple(range(1, 40)), codes=codes_)
 
 
+class Watched:
+    """A core whose prompts are read 16 positions at a time, and what it does; it can be held up."""
+
+    def __init__(self, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self.may_read, self.may_go_on = threading.Event(), threading.Event()  # prompts; beyond the first frame
+        self.may_read.set()
+        self.may_go_on.set()
+        monkeypatch.setattr(core, "_prompts", Prompts(core.frames.talker))
+        monkeypatch.setattr(core._prompts, "_stretch", 16)
+        read_prompt, draw = core.read_prompt, core.draw
+
+        def note_prompt(slot: int) -> bool:
+            assert self.may_read.wait(WAIT)
+            self.events.append(("prompt", core._moving(slot)))
+            return read_prompt(slot)
+
+        def note_frame(moving: Any) -> None:
+            if any(kind == "frame" for kind, _ in self.events):
+                assert self.may_go_on.wait(WAIT)
+            self.events.append(("frame", [core._moving(slot) for slot in moving]))
+            draw(moving)
+
+        monkeypatch.setattr(core, "read_prompt", note_prompt)
+        monkeypatch.setattr(core, "draw", note_frame)
+
+
 @pytest.fixture
-def events(core: Core, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """What the core does, as it does it; prompts are read 16 positions at a time."""
-    seen: list[tuple[str, Any]] = []
-    monkeypatch.setattr(core, "_prompts", Prompts(core.frames.talker))
-    monkeypatch.setattr(core._prompts, "_stretch", 16)
-    read_prompt, draw = core.read_prompt, core.draw
-
-    def note_prompt(slot: int) -> bool:
-        seen.append(("prompt", core._moving(slot)))
-        return read_prompt(slot)
-
-    def note_frame(moving: Any) -> None:
-        seen.append(("frame", [core._moving(slot) for slot in moving]))
-        draw(moving)
-
-    monkeypatch.setattr(core, "read_prompt", note_prompt)
-    monkeypatch.setattr(core, "draw", note_frame)
-    return seen
+def watched(core: Core, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(core, monkeypatch)
 
 
 def test_a_long_prompt_is_read_between_the_frames_of_those_who_speak(
-    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, events: list[tuple[str, Any]]
+    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, watched: Watched
 ):
+    watched.may_go_on.clear()
     speaks = iter(scheduler.submit(utterance(core, voice, 1, budget=60), ramp=(1,), ahead=None))
     next(speaks)
-    reads = utterance(core, long_voice, 0)
-    list(scheduler.submit(reads))
-    kinds = [kind for kind, whom in events]
-    stretches = [at for at, (kind, whom) in enumerate(events) if kind == "prompt" and whom is reads]
+    stream = scheduler.submit(reads := utterance(core, long_voice, 0))
+    watched.may_go_on.set()
+    list(stream)
+    kinds = [kind for kind, _ in watched.events]
+    stretches = [at for at, (kind, whom) in enumerate(watched.events) if kind == "prompt" and whom is reads]
     assert len(stretches) > 6
     assert all("frame" in kinds[one:other] for one, other in pairwise(stretches))
     list(speaks)
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(
-    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, events: list[tuple[str, Any]]
+    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, watched: Watched
 ):
+    watched.may_read.clear()
     long, short = utterance(core, long_voice, 0), utterance(core, voice, 1)
     streams = [scheduler.submit(said, ahead=None) for said in (long, short)]
+    watched.may_read.set()
     for stream in streams:
         list(stream)
-    spoke = next(at for at, (kind, whom) in enumerate(events) if kind == "frame" and short in whom)
-    assert any(kind == "prompt" and whom is long for kind, whom in events[spoke:])
+    spoke = next(at for at, (kind, whom) in enumerate(watched.events) if kind == "frame" and short in whom)
+    assert any(kind == "prompt" and whom is long for kind, whom in watched.events[spoke:])
 
 
 def test_who_shares_the_engine_while_a_prompt_is_read_changes_no_code(
-    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, events: list[tuple[str, Any]]
+    core: Core, scheduler: Scheduler, voice: Voice, long_voice: Voice, watched: Watched
 ):
     expected = [alone(core, whose, number)[0] for number, whose in enumerate([voice, long_voice, voice])]
+    watched.may_read.clear()
     said = [utterance(core, whose, number) for number, whose in enumerate([voice, long_voice, voice])]
-    for stream, same in zip([scheduler.submit(u, ahead=None) for u in said], expected, strict=True):
+    streams = [scheduler.submit(u, ahead=None) for u in said]
+    watched.may_read.set()
+    for stream, same in zip(streams, expected, strict=True):
         list(stream)
         np.testing.assert_array_equal(codes(stream.utterance), same)
 
 
-def test_a_prompt_is_read_no_further_when_nobody_wants_it(
-    core: Core, scheduler: Scheduler, long_voice: Voice, monkeypatch: pytest.MonkeyPatch
+def test_what_prompts_share_is_read_once_though_they_begin_together(
+    core: Core, scheduler: Scheduler, long_voice: Voice, watched: Watched
 ):
-    read_prompt, stretches = core.read_prompt, [0]
-    monkeypatch.setattr(core, "_prompts", Prompts(core.frames.talker))
-    monkeypatch.setattr(core._prompts, "_stretch", 16)
-    said = utterance(core, long_voice, 0)
+    list(scheduler.submit(utterance(core, long_voice, 0)))
+    one = sum(kind == "prompt" for kind, _ in watched.events)
+    watched.events.clear()
+    core._prompts.clear()
+    watched.may_read.clear()
+    streams = [scheduler.submit(utterance(core, long_voice, 0), ahead=None) for _ in range(SLOTS)]
+    watched.may_read.set()
+    for stream in streams:
+        list(stream)
+    assert sum(kind == "prompt" for kind, _ in watched.events) < SLOTS * one
 
-    def leave(slot: int) -> bool:
-        stretches[0] += 1
-        stream.cancel()
-        return read_prompt(slot)
 
-    monkeypatch.setattr(core, "read_prompt", leave)
-    stream = scheduler.submit(said)
+def test_a_prompt_is_read_no_further_when_nobody_wants_it(
+    core: Core, scheduler: Scheduler, long_voice: Voice, watched: Watched
+):
+    watched.may_read.clear()
+    stream = scheduler.submit(utterance(core, long_voice, 0))
+    stream.cancel()
+    watched.may_read.set()
     assert list(stream) == []
     assert stream.ending is Ending.CANCELLED
     join(scheduler)
-    assert stretches[0] == 1
+    assert len(watched.events) <= 1
     assert not core._prompts._readings
 
 
@@ -253,7 +278,10 @@ def test_out_of_memory_costs_slots_but_no_request(
     expected = [alone(small, voice, number) for number in range(5)]
     calls, work = [0], getattr(small, stage)
 
+    submitted = threading.Event()
+
     def fail_once(*arguments: Any, **options: Any) -> Any:
+        assert submitted.wait(WAIT)
         calls[0] += 1
         if calls[0] == 3:
             raise torch.OutOfMemoryError("no memory left")
@@ -262,7 +290,9 @@ def test_out_of_memory_costs_slots_but_no_request(
     monkeypatch.setattr(small, stage, fail_once)
     scheduler = Scheduler(small)
     said = [utterance(small, voice, number) for number in range(5)]
-    for stream, u, (same_codes, same_audio) in zip([scheduler.submit(u) for u in said], said, expected, strict=True):
+    streams = [scheduler.submit(u) for u in said]
+    submitted.set()
+    for stream, u, (same_codes, same_audio) in zip(streams, said, expected, strict=True):
         audio = np.concatenate(list(stream))
         np.testing.assert_array_equal(codes(u), same_codes)
         np.testing.assert_allclose(audio, same_audio, atol=1e-6)  # chunks may fall differently

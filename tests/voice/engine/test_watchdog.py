@@ -44,8 +44,8 @@ def drawn(share: float = 1.0, *, text_bytes: int = 300, ending: Ending = Ending.
 
 
 @pytest.mark.parametrize("ending", [e for e in Ending if e is not Ending.ITSELF])
-def test_what_did_not_end_by_itself_is_the_worst(ending: Ending):
-    assert drawn(ending=ending).fault([]) > drawn(6.0).fault([]) > drawn(4.0).fault([drawn()] * 3) > 0
+def test_what_is_not_complete_is_the_worst(ending: Ending):
+    assert drawn(ending=ending).fault([]) == drawn(6.0).fault([]) > drawn(4.0).fault([drawn()] * 3) > 0
 
 
 def test_pace_is_judged_beside_the_median_of_others():
@@ -56,7 +56,8 @@ def test_pace_is_judged_beside_the_median_of_others():
     assert drawn(2.0).fault([]) == 0
 
 
-def test_short_texts_and_broken_utterances_have_no_pace():
+def test_short_texts_and_what_is_not_complete_have_no_pace():
     assert drawn(text_bytes=40).pace is None
     assert drawn(ending=Ending.LOOP).pace is None
+    assert drawn(6.0).pace is None  # over before it can have said its text
     assert drawn(3.0, text_bytes=40).fault([drawn()]) == 0
