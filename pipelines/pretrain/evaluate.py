@@ -3,14 +3,15 @@
     python -m pipelines.pretrain.evaluate                      # models/nano
     python -m pipelines.pretrain.evaluate checkpoint=pretrained/nano recordings=kathleen
 
-Every speaker is imitated from one clip, in context and by the embedding alone, and says what they say in other clips:
-WER beside that of those clips, and whose voice the clone is nearest to. Writes evaluation.csv and the audio.
+Every speaker is imitated from one clip, in context and by the embedding alone, and says what they say in other clips;
+then ("long") from several clips as one, in context, and says several sentences at a time, as a service does. WER beside
+that of those clips, and whose voice the clone is nearest to. Writes evaluation.csv and the audio.
 """
 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jiwer
@@ -33,9 +34,12 @@ from voice.request import Request, Speech
 from voice.speaker import SpeakerEncoder, load_speaker_encoder
 from voice.stage import stage
 from voice.table import write_records
+from voice.text import SENTENCE_PAUSE
 from voice.tts import Qwen3TTS
 
 log = logging.getLogger(__name__)
+
+WAYS = ("in_context", "embedding", "long")
 
 
 @dataclass(kw_only=True)
@@ -51,6 +55,8 @@ class NanoScore:  # conf/nanoscore.yaml
     prints: int = within(low=1)
     reference_seconds: list[float]
     min_words: int = within(low=1)
+    references: int = within(low=1)  # clips to imitate as one, where it is long,
+    joined: int = within(low=1)  # and sentences to say at a time
     seed: int
 
 
@@ -64,12 +70,27 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Somebody to imitate: one clip as the reference, clips to say again, and clips that tell whose voice it is."""
+    """Somebody to imitate: clips to be imitated, clips to say again, and clips that tell whose voice it is."""
 
     name: str
-    reference: Said
+    references: tuple[Said, ...]
     sentences: tuple[Said, ...]
     others: tuple[Said, ...]
+
+    def briefly(self) -> "Speaker":
+        """Imitated from one clip."""
+        return replace(self, references=self.references[:1])
+
+    def at_length(self, sentences: int) -> "Speaker":
+        """Who says so many sentences at a time."""
+        groups = [self.sentences[at : at + sentences] for at in range(0, len(self.sentences), sentences)]
+        return replace(self, sentences=tuple(_join(group) for group in groups))
+
+
+def _join(said: Sequence[Said]) -> Said:
+    pause = np.zeros(round(SENTENCE_PAUSE * SAMPLE_RATE), np.float32)
+    parts = [part for one in said for part in (one.waveform, pause)]
+    return Said(" ".join(one.text for one in said), np.concatenate(parts[:-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +122,14 @@ class Score:
 
 
 def choose_speakers(
-    corpus: Path, side: str, *, sentences: int, prints: int, reference_seconds: Sequence[float], min_words: int
+    corpus: Path,
+    side: str,
+    *,
+    sentences: int,
+    prints: int,
+    reference_seconds: Sequence[float],
+    min_words: int,
+    references: int,
 ) -> list[Speaker]:
     """The speakers of a side that have a clip to imitate, one to say again and one to be known by; in a fixed order."""
     shortest, longest = (round(seconds * SAMPLE_RATE) for seconds in reference_seconds)
@@ -117,8 +145,8 @@ def choose_speakers(
         rest = [said for _, said in own if said is not reference]
         if reference and len(rest) >= 2:
             known = max(1, min(prints, len(rest) - 1))
-            again = rest[known : known + sentences]
-            found.append(Speaker(name, reference, tuple(again), tuple(rest[:known])))
+            again, unused = rest[known : known + sentences], rest[known + sentences :]
+            found.append(Speaker(name, (reference, *unused[: references - 1]), tuple(again), tuple(rest[:known])))
     if not found:
         raise InputError(f"{corpus}: nobody in {side!r} can be judged. Raise the limits in conf/nanoscore.yaml.")
     return found
@@ -126,8 +154,8 @@ def choose_speakers(
 
 def imitate(engine: Engine, model: object, speaker: Speaker, *, in_context: bool, seed: int) -> list[Spoken]:
     """Say all of a speaker's sentences in their voice."""
-    texts = [speaker.reference.text] if in_context else None
-    tts = Qwen3TTS(engine, clone(model, speaker.name, [speaker.reference.waveform], texts))
+    texts = [said.text for said in speaker.references] if in_context else None
+    tts = Qwen3TTS(engine, clone(model, speaker.name, [said.waveform for said in speaker.references], texts))
     requests = [
         Request(said.text, speaker.name, language="en", seed=seed + number)
         for number, said in enumerate(speaker.sentences)
@@ -186,7 +214,7 @@ def score(
     texts, names = [s.original.text for s in spoken], [s.speaker for s in spoken]
     originals = [s.original.waveform for s in spoken]
     clones = [from_pcm16(to_pcm16(s.clone.waveform)) for s in spoken]
-    before = wer(texts, originals, asr, audio / source / "original")
+    before = wer(texts, originals, asr, audio / source / ("original_long" if way == "long" else "original"))
     after = wer(texts, clones, asr, audio / source / way)
     real, cloned = (likeness(waveforms, names, prints, encoder) for waveforms in (originals, clones))
     return Score(
@@ -207,7 +235,7 @@ def score(
 
 
 def evaluate(config: NanoScore, audio: Path) -> Iterator[Score]:
-    """Judge source by source, in both ways."""
+    """Judge source by source, in every way."""
     sources = {name: config.sentences[name] for name in config.sources}
     if config.recordings:
         sources[f"{config.recordings}_eval"] = config.sentences["recordings"]
@@ -219,6 +247,7 @@ def evaluate(config: NanoScore, audio: Path) -> Iterator[Score]:
             prints=config.prints,
             reference_seconds=config.reference_seconds,
             min_words=config.min_words,
+            references=config.references,
         )
         for source, count in sources.items()
     }
@@ -231,10 +260,11 @@ def evaluate(config: NanoScore, audio: Path) -> Iterator[Score]:
     engine = Engine.of(model)
     log.info("%s loaded in %.1f s", config.checkpoint, time.perf_counter() - started)
     for source, speakers in everybody.items():
-        for way in ("in_context", "embedding"):
+        for way in WAYS:
             spoken, started = [], time.perf_counter()
             for speaker in tqdm(speakers, desc=f"{source} {way}", unit="speaker"):
-                spoken += imitate(engine, model, speaker, in_context=way == "in_context", seed=config.seed)
+                asked = speaker.at_length(config.joined) if way == "long" else speaker.briefly()
+                spoken += imitate(engine, model, asked, in_context=way != "embedding", seed=config.seed)
             elapsed = time.perf_counter() - started
             yield score(source, way, spoken, prints, asr, encoder, elapsed=elapsed, audio=audio)
 

@@ -16,7 +16,7 @@ LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothin
 LONGEST_LOOP = 12  # frames of a period
 FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
 USUAL_BYTES_A_SECOND = 15.0  # as in the frame budget
-STEADY = math.log(1.5)  # of a voice's pace, either way; its sentences differ by a sixth of it (docs/log.md)
+STEADY = math.log(1.5)  # of a voice's pace, either way; of its sentences 0.12 to 0.18 is usual (docs/log.md)
 TELLING_BYTES = 60  # of a text whose pace says something: of a shorter one the edges are too large a part
 
 

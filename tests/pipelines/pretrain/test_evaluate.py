@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from pipelines.pretrain.corpus import Clip, Shard
-from pipelines.pretrain.evaluate import NanoScore, choose_speakers, evaluate, likeness, voice_prints
+from pipelines.pretrain.evaluate import WAYS, NanoScore, choose_speakers, evaluate, likeness, voice_prints
 from tests.pipelines.pretrain.test_speaker import FORMANTS
 from tests.sounds import spoken_by
-from voice.audio import to_pcm16
+from voice.audio import seconds, to_pcm16
 from voice.errors import InputError
 from voice.speaker import Resemblyzer
 
 SECONDS = (0.6, 1.4, 1.2, 1.3, 1.1)
-LIMITS = {"sentences": 2, "prints": 2, "reference_seconds": [1.0, 5.0], "min_words": 1}
+LIMITS = {"sentences": 2, "prints": 2, "reference_seconds": [1.0, 5.0], "min_words": 1, "references": 3}
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,23 @@ def test_a_speaker_has_a_reference_sentences_and_other_clips_and_none_twice(corp
     speakers = choose_speakers(corpus, "eval", **LIMITS)
     assert [s.name for s in speakers] == list(FORMANTS)[:2], "two clips are too few"
     for speaker in speakers:
-        assert speaker.reference.text == "Clip 1.", "the first that is long enough"
+        assert [s.text for s in speaker.references] == ["Clip 1."], "the first that is long enough; no other is left"
         said = [s.text for s in (*speaker.others, *speaker.sentences)]
         assert said == ["Clip 0.", "Clip 2.", "Clip 3.", "Clip 4."]
+
+
+def test_a_long_reference_is_made_of_clips_that_serve_for_nothing_else(corpus):
+    for speaker in choose_speakers(corpus, "eval", **{**LIMITS, "sentences": 1, "prints": 1}):
+        assert [s.text for s in speaker.references] == ["Clip 1.", "Clip 3.", "Clip 4."]
+        assert [s.text for s in speaker.briefly().references] == ["Clip 1."]
+
+
+def test_sentences_are_said_several_at_a_time(corpus):
+    speaker = choose_speakers(corpus, "eval", **LIMITS)[0]
+    [both] = speaker.at_length(4).sentences
+    assert both.text == "Clip 3. Clip 4."
+    assert seconds(both.waveform) == pytest.approx(SECONDS[3] + 0.35 + SECONDS[4], abs=0.01)
+    assert [said.text for said in speaker.at_length(1).sentences] == ["Clip 3.", "Clip 4."]
 
 
 def test_nobody_to_judge_is_said(corpus):
@@ -49,20 +63,20 @@ def test_nobody_to_judge_is_said(corpus):
 def test_a_recording_is_nearest_to_its_own_speaker(corpus):
     speakers, encoder = choose_speakers(corpus, "eval", **LIMITS), Resemblyzer()
     prints = voice_prints(speakers, encoder)
-    waveforms = [s.reference.waveform for s in speakers]
+    waveforms = [s.references[0].waveform for s in speakers]
     cosines = likeness(waveforms, [s.name for s in speakers], prints, encoder)
     assert (cosines[:, 0] > cosines[:, 1]).all()
     swapped = likeness(waveforms, [s.name for s in reversed(speakers)], prints, encoder)
     np.testing.assert_allclose(swapped, cosines[:, ::-1], atol=1e-6)
 
 
-def test_every_source_is_judged_in_both_ways(corpus, tiny_folder, tmp_path):
+def test_every_source_is_judged_in_every_way(corpus, tiny_folder, tmp_path):
     config = NanoScore(
         checkpoint=str(tiny_folder), corpus=str(corpus), sources=["eval"], recordings=None, out=str(tmp_path),
-        sentences={"eval": 1}, prints=2, reference_seconds=[1.0, 5.0], min_words=1, seed=0,
+        sentences={"eval": 1}, prints=2, reference_seconds=[1.0, 5.0], min_words=1, references=2, joined=2, seed=0,
     )  # fmt: skip
     scores = list(evaluate(config, tmp_path / "audio"))
-    assert [(s.way, s.speakers, s.clones) for s in scores] == [("in_context", 2, 2), ("embedding", 2, 2)]
+    assert [(s.way, s.speakers, s.clones) for s in scores] == [(way, 2, 2) for way in WAYS]
     assert all(s.wer_rise == s.wer - s.wer_original for s in scores)
     assert all(s.nearest_own_original == 1.0 for s in scores), "who can be told apart at all"
-    assert len(list((tmp_path / "audio" / "eval").rglob("*.wav"))) == 6
+    assert len(list((tmp_path / "audio" / "eval").rglob("*.wav"))) == 10
