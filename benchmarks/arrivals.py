@@ -45,7 +45,7 @@ def arrive(engine: Engine, seconds: float, seed: int) -> tuple[float, float, flo
     speaker = Voice("me", embedding=torch.randn(core.frames.talker.like.shape[1]))
     newcomer = core.lay_out(Request(TEXT, "me"), clone_of(engine, seconds, seed), budget=AFTER)  # decoded beforehand
     speaking = engine.scheduler.submit(core.lay_out(Request(TEXT, "me"), speaker, budget=300), ramp=(1,), ahead=None)
-    waits, before, heard = list[float](), list[float](), threading.Event()
+    waits, heard = list[float](), threading.Event()
 
     def listen() -> None:
         last = time.perf_counter()
@@ -59,15 +59,14 @@ def arrive(engine: Engine, seconds: float, seed: int) -> tuple[float, float, flo
     while len(waits) < BEFORE:
         heard.wait()
         heard.clear()
-    before, started = waits[1:], time.perf_counter()
-    came = len(waits)
+    came, started = len(waits), time.perf_counter()
     stream = iter(engine.scheduler.submit(newcomer, ramp=(1,)))
     next(stream)
     first = time.perf_counter() - started
     list(stream)
     speaking.cancel()
     thread.join()
-    return statistics.median(before), max(waits[came:]), first
+    return statistics.median(waits[1:came]), max(waits[came:]), first
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from voice.engine.frames import Draws, Frames
-from voice.engine.prompts import STRETCH
+from voice.engine.prompts import STRETCH, Read
 
 SHORTEST = 256  # positions; each further bound is twice the last
 WARM_UPS = 2  # runs before recording: libraries choose their kernels and take their memory
@@ -55,9 +55,7 @@ class Graphs:
         length = self._bound(longest)
         self._replay(("read", None, length), lambda: self._read(length))
 
-    def prefill(
-        self, slot: int, start: int, inputs: Float[Tensor, "n width"]
-    ) -> tuple[Float[Tensor, " width"], Float[Tensor, " vocabulary"]]:
+    def prefill(self, slot: int, start: int, inputs: Float[Tensor, "n width"]) -> Read:
         """As `Talker.prefill`. What it returns is overwritten by the next one."""
         talker, count = self._frames.talker, len(inputs)
         bucket = next((size for size in BUCKETS if size >= count), None)

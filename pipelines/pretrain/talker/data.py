@@ -100,15 +100,7 @@ class Source:
                 codes = shard.of(line)
                 self.clips.append(_Clip(line, role, first, further, codes, torch.from_numpy(embedding)))
 
-    def another(self, clip: _Clip, rng: np.random.Generator) -> _Clip:
-        """Some clip by the same speaker; the same one if there is no other."""
-        own = self._by_speaker[clip.line.speaker]
-        chosen = self.clips[own[rng.integers(len(own))]]
-        if chosen is clip and len(own) > 1:
-            return self.another(clip, rng)
-        return chosen
-
-    def besides(self, clips: Sequence[_Clip], rng: np.random.Generator) -> _Clip:
+    def another(self, clips: Sequence[_Clip], rng: np.random.Generator) -> _Clip:
         """Some clip by the speaker of these that is none of them; the last one where there is no other."""
         own = [self.clips[number] for number in self._by_speaker[clips[0].line.speaker]]
         others = [clip for clip in own if not any(clip is one for one in clips)]
@@ -216,7 +208,7 @@ class Draws:
         if rng.random() >= self._mixture.chains:
             return _Chain(tuple(clips), 0, source)
         for _ in range(int(rng.integers(1, self._mixture.links))):
-            clips.append(source.another(clips[-1], rng))
+            clips.append(source.another(clips[-1:], rng))
         return _Chain(tuple(clips), int(rng.integers(len(clips))), source)
 
     def _teach(self, drawn: Sequence[tuple[_Chain, Example]], rng: np.random.Generator) -> Taught:
@@ -226,7 +218,7 @@ class Draws:
             lay_out(e, self._vocabulary, tagged=rng.random() < self._mixture.tagged, layout=layout) for e in examples
         ]
         # how a speaker sounds is told by another of their clips: these clips' own would tell what they say as well
-        embeddings = [chain.source.besides(chain.clips, rng).speaker_embedding for chain in chains]
+        embeddings = [chain.source.another(chain.clips, rng).speaker_embedding for chain in chains]
         predicted = [_share(len(e.codes), self._mixture.predictor, rng) for e in examples]
         batch = collate(
             examples, prompts, torch.stack(embeddings), codec_eos=self._vocabulary.codec_eos, predicted=predicted

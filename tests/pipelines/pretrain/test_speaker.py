@@ -1,6 +1,8 @@
 """The speaker encoder in training, on voices that differ by their formants alone."""
 
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -40,12 +42,15 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Voices:
 
 
 def test_speakers_come_apart(voices):
-    training = Trainer(SHAPE, voices, SCHEDULE)
-    before = judge(training.encoder, voices, each=4)
-    for _ in range(SCHEDULE.steps):
-        training.take_step()
-    after = judge(training.encoder, voices, each=4)
-    assert after.equal_error_rate < before.equal_error_rate / 2  # of 276 pairs; six seeds: 0.31 and more, 0.12 and less
+    before, after = [], []
+    for seed in range(5):  # of so short a training one may fail, and which one hangs on how the processor rounds
+        training = Trainer(SHAPE, voices, replace(SCHEDULE, seed=seed))
+        before.append(judge(training.encoder, voices, each=4))
+        for _ in range(SCHEDULE.steps):
+            training.take_step()
+        after.append(judge(training.encoder, voices, each=4))
+    assert median(s.equal_error_rate for s in after) < median(s.equal_error_rate for s in before) / 2
+    assert median(s.nearest_is_own for s in after) > 0.7
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(voices, tmp_path):

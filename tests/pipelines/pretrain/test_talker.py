@@ -191,8 +191,8 @@ def test_a_clips_own_embedding_never_tells_what_it_says(work):
     source = source_of(work, tokenizer)
     rng = np.random.default_rng(0)
     for clip in source.clips:
-        chain = (clip, source.another(clip, rng))
-        others = [source.besides(chain, rng) for _ in range(5)]
+        chain = (clip, source.another([clip], rng))
+        others = [source.another(chain, rng) for _ in range(5)]
         assert all(o.line.id not in {c.line.id for c in chain} for o in others)
         assert all(o.line.speaker == clip.line.speaker for o in others)
 
