@@ -5,7 +5,8 @@
 
 Every speaker is imitated from one clip, in context and by the embedding alone, and says what they say in other clips;
 then ("long") from several clips as one, in context, and says several sentences at a time, as a service does. WER beside
-that of those clips, and whose voice the clone is nearest to. Writes evaluation.csv and the audio.
+that of those clips, and whose voice the clone is nearest to. The aligner's recogniser, which is no judge, since the
+codec has learnt from it, counts letters beside them. Writes evaluation.csv and the audio.
 """
 
 import logging
@@ -21,6 +22,9 @@ from tqdm import tqdm
 
 from pipelines.eval.metrics import normalise
 from pipelines.hearing import hear
+from pipelines.pretrain.aligner.checkpoint import load_recogniser
+from pipelines.pretrain.aligner.model import Recogniser
+from pipelines.pretrain.aligner.spelling import misspelt
 from pipelines.pretrain.corpus import clip_waveform, read_side
 from voice import checkpoint
 from voice.asr import ASR, load_asr
@@ -48,6 +52,7 @@ class NanoScore:  # conf/nanoscore.yaml
 
     checkpoint: str
     corpus: str
+    aligner: str
     sources: list[str]
     recordings: str | None
     out: str
@@ -104,7 +109,7 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One source of speakers, imitated in one way. WER over all words together; shares of all clones."""
+    """One source of speakers, imitated in one way. WER and letters over all texts together; shares of all clones."""
 
     source: str
     way: str
@@ -113,6 +118,11 @@ class Score:
     wer_original: float
     wer: float
     wer_rise: float
+    letters_original: float  # misheard by the aligner's recogniser, of those that are written
+    letters: float
+    letters_wrong: float  # these three are all
+    letters_left_out: float
+    letters_added: float
     nearest_own_original: float  # how often a recording is nearest to its own speaker: the most that a clone can reach
     nearest_own: float
     sim_own: float  # mean cosine to the own voice
@@ -205,6 +215,7 @@ def score(
     spoken: Sequence[Spoken],
     prints: Mapping[str, Float[np.ndarray, " dimensions"]],
     asr: ASR,
+    recogniser: Recogniser,
     encoder: SpeakerEncoder,
     *,
     elapsed: float,
@@ -216,6 +227,7 @@ def score(
     clones = [from_pcm16(to_pcm16(s.clone.waveform)) for s in spoken]
     before = wer(texts, originals, asr, audio / source / ("original_long" if way == "long" else "original"))
     after = wer(texts, clones, asr, audio / source / way)
+    misheard = misspelt(texts, clones, recogniser)
     real, cloned = (likeness(waveforms, names, prints, encoder) for waveforms in (originals, clones))
     return Score(
         source=source,
@@ -225,6 +237,11 @@ def score(
         wer_original=before,
         wer=after,
         wer_rise=after - before,
+        letters_original=misspelt(texts, originals, recogniser).all,
+        letters=misheard.all,
+        letters_wrong=misheard.wrong,
+        letters_left_out=misheard.left_out,
+        letters_added=misheard.added,
         nearest_own_original=float((real[:, 0] > real[:, 1]).mean()),
         nearest_own=float((cloned[:, 0] > cloned[:, 1]).mean()),
         sim_own=float(cloned[:, 0].mean()),
@@ -252,6 +269,7 @@ def evaluate(config: NanoScore, audio: Path) -> Iterator[Score]:
         for source, count in sources.items()
     }
     asr = load_asr("pocketsphinx", model="", language="en")
+    recogniser = load_recogniser(Path(config.aligner))
     encoder = load_speaker_encoder("resemblyzer", model="", device="cpu")
     prints = voice_prints([s for speakers in everybody.values() for s in speakers], encoder)
     started, device = time.perf_counter(), checkpoint.default_device()
@@ -266,7 +284,7 @@ def evaluate(config: NanoScore, audio: Path) -> Iterator[Score]:
                 asked = speaker.at_length(config.joined) if way == "long" else speaker.briefly()
                 spoken += imitate(engine, model, asked, in_context=way != "embedding", seed=config.seed)
             elapsed = time.perf_counter() - started
-            yield score(source, way, spoken, prints, asr, encoder, elapsed=elapsed, audio=audio)
+            yield score(source, way, spoken, prints, asr, recogniser, encoder, elapsed=elapsed, audio=audio)
 
 
 @stage(NanoScore)
@@ -277,10 +295,12 @@ def main(config: NanoScore) -> None:
         for measured in evaluate(config, draft / "audio"):
             scores.append(measured)
             log.info(
-                "%-14s %-10s %3d clones  WER %.3f -> %.3f (%+.3f)  nearest to their own voice %.2f (recordings %.2f)"
+                "%-14s %-10s %3d clones  WER %.3f -> %.3f (%+.3f)  letters misheard %.2f -> %.2f (%.2f left out)"
+                "  nearest to their own voice %.2f (recordings %.2f)"
                 "  SIM %.3f, other %.3f  runaways %.3f  RTF %.2f",
                 *(measured.source, measured.way, measured.clones, measured.wer_original, measured.wer),
-                *(measured.wer_rise, measured.nearest_own, measured.nearest_own_original),
+                *(measured.wer_rise, measured.letters_original, measured.letters, measured.letters_left_out),
+                *(measured.nearest_own, measured.nearest_own_original),
                 *(measured.sim_own, measured.sim_other, measured.runaways, measured.rtf),
             )
         write_records(draft / "evaluation.csv", Score, scores)

@@ -25,7 +25,8 @@ class Heard:
     def of(cls, waveform: Waveform, text: str) -> "Heard":
         """Somebody says something."""
         padded = np.pad(waveform, (0, -len(waveform) % FRAME_SAMPLES))
-        return cls(torch.from_numpy(padded), torch.tensor([1 + byte for byte in text.encode().lower()]))
+        symbols = torch.tensor([1 + byte for byte in text.encode().lower()], dtype=torch.int64)
+        return cls(torch.from_numpy(padded), symbols)
 
     @property
     def outputs(self) -> int:

@@ -12,6 +12,7 @@ from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER, read_bounds, write_
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
 from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
 from pipelines.pretrain.aligner.shards import align_shard
+from pipelines.pretrain.aligner.spelling import misspelt
 from pipelines.pretrain.aligner.train import Schedule, Trainer, letters
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.device import Device
@@ -64,11 +65,18 @@ def trainer(shard: Shard, schedule: Schedule = SCHEDULE) -> Trainer:
     return Trainer(SHAPE, Clips([shard], seed=0), held_out, schedule, CPU)
 
 
-def test_it_hears_letters_and_where_they_are(shard):
+@pytest.fixture(scope="module")
+def trained(shard: Shard) -> tuple[Trainer, dict[str, float]]:
+    """One that has learnt, and what it knew before."""
     training = trainer(shard, replace(SCHEDULE, steps=450, decay_steps=250))
     before = training.notes()
     for _ in range(450):
         training.take_step()
+    return training, before
+
+
+def test_it_hears_letters_and_where_they_are(shard, trained):
+    training, before = trained
     after = training.notes()
     assert after["letter_errors"] < 0.1 < before["letter_errors"]
     heard = hear(shard, 0)
@@ -78,6 +86,27 @@ def test_it_hears_letters_and_where_they_are(shard):
     middles = (bounds[1:] + bounds[:-1]) / 2
     expected = 2 + FRAMES_A_LETTER * (np.arange(len(heard.symbols)) + 0.5)
     assert np.abs(middles - expected).max() < 1.5  # frames
+
+
+def test_letters_are_counted_that_are_wrong_left_out_or_added(shard, trained):
+    recogniser = trained[0].recogniser.eval()
+    clips = [hear(shard, number) for number in (3, 4, 6)]
+    waveforms = [clip.audio.numpy() for clip in clips]
+    said = [shard.clips[number].text for number in (3, 4, 6)]
+    letters_said = sum(len(text) for text in said)
+    assert misspelt([f"{text.lower()}!" for text in said], waveforms, recogniser).all == 0.0, "as it sounds"
+
+    other = "z" + said[0][1:]
+    assert misspelt([other, *said[1:]], waveforms, recogniser).wrong == pytest.approx(1 / letters_said)
+    more = misspelt([said[0] + "zz", *said[1:]], waveforms, recogniser)
+    assert (more.wrong, more.left_out, more.added) == (0.0, pytest.approx(2 / (letters_said + 2)), 0.0)
+    fewer = misspelt([said[0][:-1], *said[1:]], waveforms, recogniser)
+    assert (fewer.wrong, fewer.left_out, fewer.added) == (0.0, 0.0, pytest.approx(1 / (letters_said - 1)))
+
+
+def test_nothing_heard_is_everything_left_out(shard, trained):
+    quiet = np.zeros(3 * FRAME_SAMPLES, np.float32)
+    assert misspelt(["abc"], [quiet], trained[0].recogniser.eval()).left_out == 1.0
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(shard, tmp_path):

@@ -1,12 +1,16 @@
 """What is asked of a checkpoint that never met the speakers: chosen clips, whose voice it is, every figure at once."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from pipelines.pretrain.aligner.model import Recogniser, Shape
 from pipelines.pretrain.corpus import Clip, Shard
 from pipelines.pretrain.evaluate import WAYS, NanoScore, choose_speakers, evaluate, likeness, voice_prints
+from pipelines.pretrain.run import STATE_FILE
 from tests.pipelines.pretrain.test_speaker import FORMANTS
 from tests.sounds import spoken_by
 from voice.audio import seconds, to_pcm16
@@ -29,6 +33,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parts.append(part)
             start += len(part)
     Shard(folder / "eval-0000", tuple(clips)).write(np.concatenate(parts))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def aligner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training of the recogniser leaves behind, before its first step."""
+    shape, folder = Shape(width=8, kernel=3, layers=1, dropout=0.0), tmp_path_factory.mktemp("aligner")
+    torch.save({"shape": asdict(shape), "recogniser": Recogniser(shape).state_dict()}, folder / STATE_FILE)
     return folder
 
 
@@ -70,13 +82,15 @@ def test_a_recording_is_nearest_to_its_own_speaker(corpus):
     np.testing.assert_allclose(swapped, cosines[:, ::-1], atol=1e-6)
 
 
-def test_every_source_is_judged_in_every_way(corpus, tiny_folder, tmp_path):
+def test_every_source_is_judged_in_every_way(corpus, aligner, tiny_folder, tmp_path):
     config = NanoScore(
-        checkpoint=str(tiny_folder), corpus=str(corpus), sources=["eval"], recordings=None, out=str(tmp_path),
-        sentences={"eval": 1}, prints=2, reference_seconds=[1.0, 5.0], min_words=1, references=2, joined=2, seed=0,
+        checkpoint=str(tiny_folder), corpus=str(corpus), aligner=str(aligner), sources=["eval"], recordings=None,
+        out=str(tmp_path), sentences={"eval": 1}, prints=2, reference_seconds=[1.0, 5.0], min_words=1, references=2,
+        joined=2, seed=0,
     )  # fmt: skip
     scores = list(evaluate(config, tmp_path / "audio"))
     assert [(s.way, s.speakers, s.clones) for s in scores] == [(way, 2, 2) for way in WAYS]
     assert all(s.wer_rise == s.wer - s.wer_original for s in scores)
+    assert all(s.letters == pytest.approx(s.letters_wrong + s.letters_left_out + s.letters_added) for s in scores)
     assert all(s.nearest_own_original == 1.0 for s in scores), "who can be told apart at all"
     assert len(list((tmp_path / "audio" / "eval").rglob("*.wav"))) == 10
