@@ -2,7 +2,6 @@
 
 import copy
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,15 +17,13 @@ from voice.engine.graphs import Graphs
 from voice.engine.linear import MakeLinear
 from voice.engine.memory import SavedCodec
 from voice.engine.prompts import Prompts
+from voice.engine.references import References
 from voice.engine.talker import SavedKeys
 from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
 from voice.errors import InputError
 from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
 from voice.request import Request, Sampling
-
-REFERENCES = 32  # whose sound is kept
-REFERENCE_CHUNK = 50  # frames of a reference decoded at a time: flat memory, however long it is
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +35,7 @@ class Utterance:
     situation: Situation
     sampling: Sampling
     opening: Opening
+    heard: SavedCodec  # the vocoder after the voice's reference
     budget: int  # frames
     at: int = 0  # the next position in its slot
     codes: list[Int64[Tensor, " codebooks"]] = field(default_factory=list)  # on the host
@@ -90,8 +88,7 @@ class Core:
         self.device = self.frames.talker.device
         self._begin_slots()
         self._prompts = Prompts(self.frames.talker)
-        self._heard: OrderedDict[Voice, SavedCodec] = OrderedDict()  # the vocoder after a reference
-        self._hearing = threading.Lock()
+        self._references = References(self.vocoder)
 
     def _begin_slots(self) -> None:
         self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
@@ -104,7 +101,7 @@ class Core:
             raise InputError("the text is empty. Send the words to speak.")
         if request.instruct and not voice.takes_instructions:
             raise InputError(f"voice {voice.name!r} takes no instructions. Leave `instruct` out.")
-        self._hear(voice)
+        heard = self._references.after(voice)
         with self._tokenizing:
             role, text = assistant_ids(self._tokenizer, request.text)
             instruction = instruction_ids(self._tokenizer, request.instruct) if request.instruct else []
@@ -117,7 +114,8 @@ class Core:
                 f"{self.positions}. Send a shorter text or use a shorter reference."
             )
         asked = request.sampling or self._sampling
-        return Utterance(request, voice, situation, asked, opening, min(budget, self.positions - len(opening.text)))
+        room = self.positions - len(opening.text)
+        return Utterance(request, voice, situation, asked, opening, heard, min(budget, room))
 
     @torch.inference_mode()
     def begin(self, slot: int, utterance: Utterance) -> None:
@@ -146,32 +144,15 @@ class Core:
             uniforms=torch.from_numpy(sampling.uniforms(utterance.request.seed, utterance.budget, groups)),
             sampling=utterance.sampling,
         )  # fmt: skip
-        self._begin_audio(slot, utterance.voice)
+        self.vocoder.reset(slot)
+        if utterance.heard:
+            self.vocoder.load(slot, utterance.heard)
         return True
 
-    def _begin_audio(self, slot: int, voice: Voice) -> None:
-        self.vocoder.reset(slot)
-        if voice.codes is not None:
-            self.vocoder.load(slot, self._hear(voice))
-
-    @torch.inference_mode()
-    def _hear(self, voice: Voice) -> SavedCodec:
-        """The vocoder's state after a voice's reference, decoded in memory of its own.
-
-        Who lays out a request does this on a thread of his own: a long reference holds up nobody else's frames.
-        """
-        if voice.codes is None:
-            return []
-        with self._hearing:
-            if voice not in self._heard:
-                decoder = self.vocoder.alone()
-                for chunk in voice.codes.to(self.device).split(REFERENCE_CHUNK):
-                    decoder.decode(chunk[None], [0])
-                self._heard[voice] = decoder.save(0)
-                if len(self._heard) > REFERENCES:
-                    self._heard.popitem(last=False)
-            self._heard.move_to_end(voice)
-            return self._heard[voice]
+    def forget(self, voice: Voice) -> None:
+        """Keep nothing of a voice that is no more; any thread may say so. Who speaks as it goes on."""
+        self._references.forget(voice)
+        self._prompts.forget_voice(voice)
 
     def park(self, slot: int, *, is_read: bool = True) -> "Parked":
         """Free a slot, keeping all that is needed to go on later in the host's memory."""
@@ -200,8 +181,7 @@ class Core:
         """
         self.slots, self._utterances, self._graphs = 0, [], None
         self._prompts.clear()
-        with self._hearing:
-            self._heard.clear()
+        self._references.clear()
         self.frames.release()
         self.vocoder.release()
         if self.device.type == "cuda":

@@ -3,20 +3,23 @@
 What many texts of a voice begin with (its reference, an instruction) is kept once it has been read.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
+from voice.engine.kept import Kept
 from voice.engine.talker import SavedKeys, Talker
+from voice.engine.voices import Voice
+from voice.prompt import Situation
 
-PREFIXES = 32  # kept; one of 200 positions takes 23 MB at 1.7B in bf16
+KEPT_BYTES = 1 << 30  # a prefix of 200 positions takes 23 MB at 1.7B in bf16
 # Positions read at once. On two cores 0.6B takes a second for them, two of its frames (benchmarks/arrivals.py).
 STRETCH = {"cpu": 128, "cuda": 512}
 
 Read = tuple[Float[Tensor, " width"], Float[Tensor, " vocabulary"]]  # the last position's hidden state and logits
+Key = tuple[Voice, Situation]
 Prefill = Callable[[int, int, Float[Tensor, "n width"]], Read]
 
 
@@ -26,7 +29,7 @@ class Reading:
 
     inputs: Float[Tensor, "length width"]
     shared: int  # positions that are kept for others
-    key: Hashable  # of these
+    key: Key  # of these
     at: int = 0  # the next position
 
     def next_end(self, stretch: int) -> int:
@@ -44,26 +47,24 @@ class Prompts:
     def __init__(self, talker: Talker) -> None:
         self._talker, self._stretch = talker, STRETCH[talker.device.type]
         self._readings: dict[int, Reading] = {}  # by slot
-        self._prefixes: OrderedDict[Hashable, SavedKeys] = OrderedDict()
+        self._prefixes: Kept[Key, SavedKeys] = Kept(KEPT_BYTES)
 
-    def begin(self, slot: int, inputs: Float[Tensor, "length width"], *, shared: int, key: Hashable) -> None:
+    def begin(self, slot: int, inputs: Float[Tensor, "length width"], *, shared: int, key: Key) -> None:
         """Take a prompt for a free slot."""
         self._readings[slot] = Reading(inputs, shared, key)
 
     def read(self, slot: int, prefill: Prefill) -> Read | None:
         """Read the next stretch of a slot's prompt; None if that was not the last."""
         reading = self._readings[slot]
-        if reading.at < reading.shared and reading.key in self._prefixes:  # by now: others may have begun alike
-            self._prefixes.move_to_end(reading.key)
-            self._talker.load(slot, self._prefixes[reading.key])
+        known = self._prefixes.get(reading.key) if reading.at < reading.shared else None
+        if known is not None:  # by now: others may have begun alike
+            self._talker.load(slot, known)
             reading.at = reading.shared
         end = reading.next_end(self._stretch)
         read = prefill(slot, reading.at, reading.inputs[reading.at : end])
         reading.at = end
         if end == reading.shared:
-            self._prefixes[reading.key] = self._talker.save(slot, end)
-            if len(self._prefixes) > PREFIXES:
-                self._prefixes.popitem(last=False)
+            self._prefixes.put(reading.key, self._talker.save(slot, end))
         if end < len(reading.inputs):
             return None
         self.forget(slot)
@@ -72,6 +73,10 @@ class Prompts:
     def forget(self, slot: int) -> None:
         """Read no further for a slot."""
         self._readings.pop(slot, None)
+
+    def forget_voice(self, voice: Voice) -> None:
+        """Keep nothing of a voice; any thread may say so."""
+        self._prefixes.drop(lambda key: key[0] is voice)
 
     def clear(self) -> None:
         """Forget all slots and all that is kept."""

@@ -6,26 +6,30 @@ slow pauses its own utterance and, where others wait for a slot, gives it up for
 
 import atexit
 import logging
+import math
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from queue import SimpleQueue
 from typing import Protocol
 
-import torch
-
-from voice.audio import Waveform
+from voice.audio import FRAME_RATE, Waveform
 from voice.engine.core import Core, Parked, Utterance
-from voice.errors import InputError
+from voice.engine.out_of_memory import is_out_of_memory, no_memory
 
 log = logging.getLogger(__name__)
 
 RAMP = (1, 2, 4, 8, 12)  # frames of the first chunks, then the last number: sound at once, then cheap (nari-qwen3-tts)
 AHEAD = 8  # chunks that may lie unheard: 96 frames, 7.7 s
-NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "out of memory")  # what libraries say of it
+STRETCH = 96  # frames that an utterance may speak before its slot can be asked back: what parking costs is then small
+UNHURRIED_SECONDS = 8.0  # ahead of the clock, or behind it
+REGROW_SECONDS = 60.0  # after memory was short, and twice as long after each further time
 STOP_SECONDS = 10.0  # for the frame that is being computed when the process ends
+
+Clock = Callable[[], float]  # seconds
 
 
 class Ending(StrEnum):
@@ -58,18 +62,6 @@ class Closed:
     error: Exception | None = None
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory was short; not all of them are torch.OutOfMemoryError."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
-
-
-def no_memory() -> InputError:
-    """What is said to whoever could not be spoken for want of memory."""
-    return InputError("the device has too little memory for this utterance. Free some, or use a smaller model.")
-
-
 class Stream:
     """An utterance on its way, and the queue that its chunks come out of."""
 
@@ -81,12 +73,15 @@ class Stream:
         ahead: int | None,
         watch: Watch | None,
         wake: threading.Event,
+        clock: Clock,
         group: Hashable = None,
     ) -> None:
         self.utterance = utterance
         self.group = group or id(self)  # those of one group share its turns
         self.ending: Ending | None = None
-        self._ramp, self._ahead, self._watch, self._wake = ramp, ahead, watch, wake
+        self._ramp, self._ahead, self._watch, self._wake, self._clock = ramp, ahead, watch, wake, clock
+        self._entered = 0  # the frame at which it came into its slot
+        self._sounds_since = math.inf  # when its first chunk could be heard
         self._queue: SimpleQueue[Waveform | Closed] = SimpleQueue()
         self._chunks = 0
         self._decoded = 0  # frames
@@ -132,6 +127,24 @@ class Stream:
         """Whether nothing of it has been drawn."""
         return not self.utterance.codes
 
+    def enter(self) -> None:
+        """It has a slot now."""
+        self._entered = len(self.utterance.codes)
+
+    @property
+    def seconds_ahead(self) -> float:
+        """Of what has been handed over, how much whoever hears it as it comes has not heard; what they miss below 0."""
+        return self._decoded / FRAME_RATE - max(0.0, self._clock() - self._sounds_since)
+
+    @property
+    def can_be_spared(self) -> bool:
+        """Whether somebody else may have its slot for a while.
+
+        It has spoken for a stretch, and nobody hears the difference: it is far ahead of the clock, or too far behind
+        for anybody to follow. Who just keeps up keeps the slot.
+        """
+        return len(self.utterance.codes) - self._entered >= STRETCH and abs(self.seconds_ahead) > UNHURRIED_SECONDS
+
     @property
     def has_room(self) -> bool:
         """Whether a further chunk may be made."""
@@ -145,6 +158,7 @@ class Stream:
     def put(self, samples: Waveform, frames: int) -> None:
         """Hand over a chunk."""
         self._chunks, self._decoded = self._chunks + 1, self._decoded + frames
+        self._sounds_since = min(self._sounds_since, self._clock())
         try:
             if self._watch is not None:
                 self._watch.heard(samples)
@@ -178,9 +192,10 @@ class Stream:
 class Scheduler:
     """Runs a core for any number of streams."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, *, clock: Clock = time.monotonic) -> None:
+        self._core, self._clock = core, clock
         self._wanted = core.slots  # where there is memory for them
+        self._regrow_at, self._regrow_seconds = -math.inf, REGROW_SECONDS
         self._waiting: deque[tuple[Stream, Parked | None]] = deque()
         self._running: dict[int, Stream] = {}  # by slot
         self._reading: deque[int] = deque()  # those of them whose prompts are not read yet
@@ -202,7 +217,7 @@ class Scheduler:
         Where more wait than there are slots, the group with the fewest of its own speaking comes first: a hundred
         sentences of one caller do not keep another's waiting. Without a group it is one of its own.
         """
-        stream = Stream(utterance, ramp=ramp, ahead=ahead, watch=watch, wake=self._wake, group=group)
+        stream = Stream(utterance, ramp=ramp, ahead=ahead, watch=watch, wake=self._wake, clock=self._clock, group=group)
         with self._lock:
             self._waiting.append((stream, None))
             if self._thread is None:  # the last one ended when it had nothing left to do
@@ -214,23 +229,23 @@ class Scheduler:
 
     def stop(self) -> None:
         """End all that is being said within a frame, and the thread. A later utterance starts it again."""
-        self._stopping = True
+        with self._lock:
+            thread = self._thread
+            self._stopping = thread is not None
         self._wake.set()
-        if thread := self._thread:
+        if thread:
             thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
+        self._regrow_at = -math.inf  # with nothing to say yet
         try:
-            if self._core.slots < self._wanted:
-                self._grow()
-            while not self._stopping and self._turn():
-                pass
+            while not self._stopping:
+                if not self._turn():
+                    return
             self._close_all(Ending.CANCELLED)
         except Exception as error:  # of the scheduler itself: nobody may be left waiting
             log.exception("the engine's thread failed")
             self._close_all(None, error)
-        finally:
-            atexit.unregister(self.stop)
 
     def _close_all(self, ending: Ending | None, error: Exception | None = None) -> None:
         # the device is not asked: it may be what failed
@@ -238,15 +253,21 @@ class Scheduler:
             left = [*self._running.values(), *(stream for stream, _ in self._waiting)]
             self._running, self._waiting = {}, deque()
             self._reading.clear()
-            if self._thread is threading.current_thread():
-                self._thread, self._stopping = None, False
+            self._leave()
         for stream in left:
             stream.close(ending, error)
+
+    def _leave(self) -> None:
+        # under the lock, together with the last look at who waits: whoever comes next starts another thread
+        self._thread, self._stopping = None, False
+        atexit.unregister(self.stop)
 
     def _turn(self) -> bool:
         """One frame, or a wait for something to do. Returns False where nothing is left to say."""
         self._wake.clear()
         self._drop_cancelled()
+        if self._core.slots < self._wanted and self._clock() >= self._regrow_at:
+            self._grow()
         self._admit()
         if is_reading := bool(self._reading):
             self._read_prompt()
@@ -257,7 +278,7 @@ class Scheduler:
             return True
         with self._lock:
             if not self._running and not self._waiting:
-                self._thread = None
+                self._leave()
                 return False
         self._wake.wait()
         return True
@@ -276,7 +297,7 @@ class Scheduler:
         # one a frame, so that those who speak do not wait for many to begin
         free = [slot for slot in range(self._core.slots) if slot not in self._running]
         while self._waiting and (free or self._park_one(free)):
-            entry = self._next()
+            entry = self._take_next()
             if entry is None:
                 return
             stream, parked = entry
@@ -292,11 +313,11 @@ class Scheduler:
                         self._waiting.appendleft(entry)
                     self._shrink(error)
                     return
-                log.exception("an utterance could not begin")  # this one's affair; the others go on
                 self._running[slot] = stream
-                self._end(slot, None, error)
+                self._could_not_begin(slot, error)
                 return
             self._running[slot] = stream
+            stream.enter()
             if parked is None:
                 self._reading.append(slot)
             elif ending := stream.verdict():  # only its last samples were still to be decoded
@@ -314,34 +335,53 @@ class Scheduler:
             if is_out_of_memory(error):
                 self._shrink(error)
                 return
-            log.exception("an utterance could not begin")  # this one's affair; the others go on
-            self._end(slot, None, error)
+            self._could_not_begin(slot, error)
             return
         self._reading.popleft()
         if not is_whole:
             self._reading.append(slot)
 
+    def _could_not_begin(self, slot: int, error: Exception) -> None:
+        log.error("an utterance could not begin", exc_info=error)  # this one's affair; the others go on
+        self._end(slot, None, error)
+
+    def _speaking(self) -> Counter[Hashable]:
+        """How many of each group have slots."""
+        return Counter(stream.group for stream in self._running.values())
+
     def _next(self) -> tuple[Stream, Parked | None] | None:
-        """Take out whose turn it is: of the group that speaks least, who came first."""
-        speaking = Counter(stream.group for stream in self._running.values())
+        """Whose turn it is, under the lock: of the group that speaks least, who came first."""
+        ready = [entry for entry in self._waiting if entry[1] is None or entry[0].has_room]
+        speaking = self._speaking()
+        return min(ready, key=lambda entry: speaking[entry[0].group], default=None)
+
+    def _take_next(self) -> tuple[Stream, Parked | None] | None:
         with self._lock:
-            ready = [entry for entry in self._waiting if entry[1] is None or entry[0].has_room]
-            if not ready:
-                return None
-            entry = min(ready, key=lambda entry: speaking[entry[0].group])
-            self._waiting.remove(entry)
+            if entry := self._next():
+                self._waiting.remove(entry)
         return entry
 
     def _park_one(self, free: list[int]) -> bool:
-        # a slot whose consumer does not listen is given to one that waits; its utterance waits at the end
-        for slot, stream in self._running.items():
-            if not stream.has_room:
-                with self._lock:
-                    self._waiting.append((stream, self._core.park(slot)))
-                del self._running[slot]
-                free.append(slot)
-                return True
-        return False
+        # a slot whose consumer does not listen, or is in no hurry, is given to one that waits; its own waits at the end
+        slot = next((slot for slot, stream in self._running.items() if not stream.has_room), self._spared())
+        if slot is None:
+            return False
+        with self._lock:
+            self._waiting.append((self._running[slot], self._core.park(slot)))
+        del self._running[slot]
+        free.append(slot)
+        return True
+
+    def _spared(self) -> int | None:
+        """The slot that can best be spared for who is next, if any can: never one of a group that speaks no more."""
+        with self._lock:
+            entry = self._next()
+        if entry is None:
+            return None
+        speaking = self._speaking()
+        fewest = speaking[entry[0].group]
+        spared = [s for s, stream in self._running.items() if stream.can_be_spared and speaking[stream.group] > fewest]
+        return max(spared, key=lambda slot: self._running[slot].seconds_ahead, default=None)
 
     def _frame(self, moving: list[int]) -> None:
         # an utterance's first frame is heard before the talker reads it
@@ -375,29 +415,40 @@ class Scheduler:
             self._give_up(error)
             return
         log.warning("out of device memory (%s): %d slots instead of %d", error, slots // 2, slots)
-        for slot in self._reading:  # they begin anew
-            with self._lock:
-                self._waiting.appendleft((self._running.pop(slot), None))
-        self._reading.clear()
-        for slot in sorted(self._running, reverse=True):  # each is in safety before the next: this may fail, too
-            try:
-                parked = self._core.park(slot, is_read=slot not in unread)
-            except Exception as failure:
-                if not is_out_of_memory(failure):
-                    raise
-                self._end(slot, None, no_memory())
-                continue
-            with self._lock:
-                self._waiting.appendleft((self._running.pop(slot), parked))
+        self._regrow_at, self._regrow_seconds = self._clock() + self._regrow_seconds, 2 * self._regrow_seconds
+        for slot in self._vacate(unread=unread):
+            self._end(slot, None, no_memory())
         self._resize(slots // 2)
         self._wake.set()
 
     def _grow(self) -> None:
-        """With nothing to say yet, see whether the memory that was short is there again."""
+        """See whether the memory that was short is there again."""
         slots = self._core.slots
+        self._regrow_at = self._clock() + self._regrow_seconds
+        if self._vacate():  # not even for a moment
+            return
         self._resize(min(self._wanted, max(1, 2 * slots)))
         if self._core.slots > slots:
             log.warning("%d slots again", self._core.slots)
+
+    def _vacate(self, *, unread: Sequence[int] = ()) -> list[int]:
+        """Send who speaks back to the head of the queue. Returns the slots that there is no memory to save."""
+        for slot in self._reading:  # they begin anew
+            with self._lock:
+                self._waiting.appendleft((self._running.pop(slot), None))
+        self._reading.clear()
+        left = []
+        for slot in sorted(self._running, reverse=True):  # each is in safety before the next: this may fail, too
+            try:
+                parked = self._core.park(slot, is_read=slot not in unread)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                left.append(slot)
+                continue
+            with self._lock:
+                self._waiting.appendleft((self._running.pop(slot), parked))
+        return left
 
     def _resize(self, slots: int) -> None:
         while True:

@@ -15,7 +15,7 @@ import torch
 from tests.voice.engine.checkpoints import core_of, speak_all
 from voice.engine.core import Core, Utterance
 from voice.engine.prompts import Prompts
-from voice.engine.scheduler import Ending, Scheduler, Stream
+from voice.engine.scheduler import REGROW_SECONDS, STRETCH, Ending, Scheduler, Stream
 from voice.engine.voices import Voice
 from voice.errors import InputError
 from voice.request import Layout, Request, Sampling
@@ -60,6 +60,13 @@ def codes(said: Utterance) -> Any:
     return torch.stack(said.codes).numpy()
 
 
+def in_context(tiny: Any, *, frames: int = 120) -> Voice:
+    """A voice with a reference."""
+    reference = torch.randint(0, 64, (frames, tiny.model.talker.config.num_code_groups))
+    width = tiny.model.config.talker_config.hidden_size
+    return Voice("me", embedding=torch.zeros(width), words=(1, 2), codes=reference)
+
+
 def alone(core: Core, voice: Voice, number: int, **options: Any) -> Any:
     scheduler = Scheduler(core)
     said = utterance(core, voice, number, **options)
@@ -95,6 +102,33 @@ def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core,
         np.concatenate(list(stream))
         expected, _ = alone(core, voice, number, budget=60)
         np.testing.assert_array_equal(codes(stream.utterance), expected)
+
+
+@pytest.mark.parametrize("pace", [0.0, 1.0, 10.0], ids=["far ahead of the clock", "in time", "far behind"])
+def test_a_slot_is_asked_back_from_who_does_not_just_keep_up(
+    core: Core, voice: Voice, pace: float, monkeypatch: pytest.MonkeyPatch
+):
+    numbers = (1, 2, 4)  # none of which ends by itself
+    expected = [alone(core, voice, number, budget=150)[0] for number in numbers]
+    long: list[Stream] = []
+    scheduler = Scheduler(core, clock=lambda: pace * max((len(s.utterance.codes) for s in long), default=0) / 12.5)
+    begun, begin, all_there = list[list[int]](), core.begin, threading.Event()
+
+    def note(slot: int, said: Utterance) -> None:
+        assert all_there.wait(WAIT)
+        begun.append([len(stream.utterance.codes) for stream in long])
+        begin(slot, said)
+
+    monkeypatch.setattr(core, "begin", note)
+    long += [scheduler.submit(utterance(core, voice, n, budget=150), ahead=None) for n in numbers]
+    late = scheduler.submit(utterance(core, voice, 5, budget=4), ahead=None)
+    all_there.set()
+    assert list(late)
+    spoken = STRETCH if pace != 1.0 else min(len(same) for same in expected)  # of the one that gives up its slot
+    assert spoken <= max(begun[SLOTS]) < spoken + 16  # a chunk or so
+    for stream, same in zip(long, expected, strict=True):  # whoever was sent away goes on where they were
+        list(stream)
+        np.testing.assert_array_equal(codes(stream.utterance), same)
 
 
 def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, scheduler: Scheduler, voice: Voice):
@@ -368,6 +402,29 @@ def test_slots_come_back_when_there_is_memory_again(tiny: Any, voice: Voice, mon
     assert small.slots == 4
 
 
+def test_slots_come_back_while_somebody_speaks(tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch):
+    small = core_of(tiny, slots=4)
+    expected = [alone(small, voice, number) for number in range(3)]
+    calls, draw, now = [0], small.draw, [0.0]
+    slots = list[int]()
+
+    def fail_once(moving: Any) -> None:
+        calls[0] += 1
+        slots.append(small.slots)
+        if calls[0] == 2:
+            raise torch.OutOfMemoryError("no memory left")
+        if calls[0] == 5:
+            now[0] = REGROW_SECONDS
+        draw(moving)
+
+    monkeypatch.setattr(small, "draw", fail_once)
+    scheduler, said = Scheduler(small, clock=lambda: now[0]), [utterance(small, voice, number) for number in range(3)]
+    for stream, u, (same, _) in zip([scheduler.submit(u) for u in said], said, expected, strict=True):
+        list(stream)
+        np.testing.assert_array_equal(codes(u), same)
+    assert slots[:6] == [4, 4, 2, 2, 2, 4]
+
+
 def test_a_caller_with_many_sentences_keeps_nobody_waiting(core: Core, scheduler: Scheduler, voice: Voice):
     together = object()
     many = [scheduler.submit(utterance(core, voice, n, budget=20), ahead=None, group=together) for n in range(12)]
@@ -436,15 +493,78 @@ def test_stopping_ends_what_is_being_said_and_a_later_utterance_begins_anew(
     assert list(scheduler.submit(utterance(core, voice, 0)))
 
 
+def test_stopping_an_engine_that_has_nothing_to_say_changes_nothing(core: Core, scheduler: Scheduler, voice: Voice):
+    scheduler.stop()
+    stream = scheduler.submit(utterance(core, voice, 0))
+    assert list(stream)
+    assert stream.ending is not Ending.CANCELLED
+
+
+def test_an_utterance_that_comes_while_the_thread_ends_is_spoken(
+    core: Core, scheduler: Scheduler, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    turn, late, is_there = scheduler._turn, list[Stream](), threading.Event()
+
+    def turn_and_submit() -> bool:
+        goes_on = turn()
+        if not goes_on and not late:
+            late.append(scheduler.submit(utterance(core, voice, 1)))
+            is_there.set()
+        return goes_on
+
+    monkeypatch.setattr(scheduler, "_turn", turn_and_submit)
+    list(scheduler.submit(utterance(core, voice, 0)))
+    assert is_there.wait(WAIT)
+    assert list(late[0])
+    same, _ = alone(core, voice, 1)
+    np.testing.assert_array_equal(codes(late[0].utterance), same)
+
+
 def test_a_long_reference_is_decoded_before_its_utterance_has_a_slot(core: Core, tiny: Any):
-    codes_ = torch.randint(0, 64, (120, tiny.model.talker.config.num_code_groups))
-    width = tiny.model.config.talker_config.hidden_size
-    voice = Voice("me", embedding=torch.zeros(width), words=(1, 2), codes=codes_)
-    core.lay_out(Request("Hi.", "me"), voice, budget=3)
+    voice = in_context(tiny)
+    said = core.lay_out(Request("Hi.", "me"), voice, budget=3)
     whole = core.vocoder.alone()
-    whole.decode(codes_[None], [0])
-    for kept, expected in zip(core._heard[voice], whole.save(0), strict=True):
+    assert voice.codes is not None
+    whole.decode(voice.codes[None], [0])
+    for kept, expected in zip(said.heard, whole.save(0), strict=True):
         torch.testing.assert_close(kept, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_who_speaks_as_a_known_voice_does_not_wait_for_another_s_reference(core: Core, scheduler: Scheduler, tiny: Any):
+    known, heard = in_context(tiny), threading.Event()
+    core.lay_out(Request("Hi.", "me"), known, budget=3)
+
+    def speak() -> None:
+        list(scheduler.submit(core.lay_out(Request("Hello.", "me"), known, budget=3)))
+        heard.set()
+
+    with core._references._decoding:  # somebody's long reference
+        threading.Thread(target=speak, daemon=True).start()
+        assert heard.wait(WAIT)
+
+
+def test_of_a_voice_that_is_no_more_nothing_is_kept(core: Core, scheduler: Scheduler, tiny: Any):
+    gone, other = in_context(tiny), in_context(tiny)
+    for voice in (gone, other):
+        list(scheduler.submit(core.lay_out(Request("Hi.", "me"), voice, budget=3)))
+    join(scheduler)
+    core.forget(gone)
+    kept = [*core._references._kept._values, *(voice for voice, _ in core._prompts._prefixes._values)]
+    assert gone not in kept
+    assert kept.count(other) == 2
+
+
+def test_a_reference_that_memory_is_too_short_for_is_refused_and_the_engine_lives(
+    core: Core, tiny: Any, monkeypatch: pytest.MonkeyPatch
+):
+    def fail() -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    with monkeypatch.context() as short:
+        short.setattr(core.vocoder, "alone", fail)
+        with pytest.raises(InputError, match="too little memory"):
+            core.lay_out(Request("Hi.", "me"), in_context(tiny), budget=3)
+    core.lay_out(Request("Hi.", "me"), in_context(tiny), budget=3)
 
 
 def test_a_process_ends_in_the_middle_of_an_utterance(tiny_folder: Any):
@@ -480,7 +600,7 @@ def test_threads_end_when_there_is_nothing_left_to_say(core: Core, scheduler: Sc
 
 
 def test_who_takes_chunks_waits_no_longer_than_they_like(core: Core, scheduler: Scheduler, voice: Voice):
-    stream = Stream(utterance(core, voice, 0), ramp=[1], ahead=1, watch=None, wake=threading.Event())
+    stream = Stream(utterance(core, voice, 0), ramp=[1], ahead=1, watch=None, wake=threading.Event(), clock=lambda: 0.0)
     with pytest.raises(Empty):
         stream.take(timeout=0.01)
     stream.put(np.zeros(3, np.float32), 1)

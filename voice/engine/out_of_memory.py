@@ -1,0 +1,19 @@
+"""When memory is short, and what is said of it."""
+
+import torch
+
+from voice.errors import InputError
+
+NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "out of memory")  # what libraries say of it
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory was short; not all of them are torch.OutOfMemoryError."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def no_memory() -> InputError:
+    """What is said to whoever could not be spoken for want of memory."""
+    return InputError("the device has too little memory for this utterance. Free some, or use a smaller model.")
