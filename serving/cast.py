@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from serving.settings import Settings
 from voice import checkpoint
 from voice.audio import Waveform
 from voice.engine.delivery import Delivery
@@ -68,13 +69,29 @@ class Cast(Protocol):
 class LocalCast:
     """A pack in this process: its own voice, the other rows of its checkpoint, and uploaded ones, all in one engine."""
 
-    def __init__(self, folder: Path, *, pack: str, precision: Precision | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pack: str,
+        precision: Precision | None = None,
+        slots: int | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
         self._card = VoiceCard.read(folder)
         self.identity = Identity(self._card.name, self._card.kind, self._card.base, pack)
         self._model, self._can_clone = _load(folder)
-        self._engine = Engine.of(self._model, precision=precision)
+        self._engine = Engine.of(self._model, precision=precision, slots=slots)
+        self._delivery = delivery or Delivery()
         self._cloning = threading.Lock()
+        self._uploaded: dict[str, Voice] = {}
         self._members = {member.id: member for member in self._own(folder)}
+
+    @classmethod
+    def of(cls, settings: Settings, folder: Path, pack: str) -> "LocalCast":
+        """Load a pack as the service's settings say."""
+        delivery = Delivery(**vars(settings.delivery))
+        return cls(folder, pack=pack, precision=settings.precision, slots=settings.slots, delivery=delivery)
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -96,7 +113,7 @@ class LocalCast:
                 yield self._member(row, row, "stock", speaker(self._model, row, row))
 
     def _member(self, voice_id: str, name: str, kind: str, voice: Voice) -> Member:
-        tts = Qwen3TTS(self._engine, voice, delivery=Delivery())
+        tts = Qwen3TTS(self._engine, voice, delivery=self._delivery)
         language = "auto" if kind == "stock" else self._card.language
         return Member(voice_id, name, kind, language, voice.takes_instructions, tts)
 
@@ -105,12 +122,14 @@ class LocalCast:
         if not self._can_clone:
             raise InputError(NO_UPLOADS)
         with self._cloning:
-            voice = clone(self._model, voice_id, [waveform], [text])
+            voice = self._uploaded[voice_id] = clone(self._model, voice_id, [waveform], [text])
             self._members = {**self._members, voice_id: self._member(voice_id, name, "uploaded", voice)}
 
     def forget(self, voice_id: str) -> None:
-        """Leave it out."""
+        """Leave it out, and keep nothing of it."""
         self._members = {key: member for key, member in self._members.items() if key != voice_id}
+        if voice := self._uploaded.pop(voice_id, None):
+            self._engine.forget(voice)
 
 
 def _load(folder: Path) -> tuple[Any, bool]:

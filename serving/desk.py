@@ -68,10 +68,17 @@ class Desk:
             raise Problem(400, message, "instructions_needed", param="instructions")
         spoken_in = language or member.language
         words = spelled_out(text, spoken_in) if normalize else text
+        who = caller(http).name
         request = tts.Request(
-            words, member.tts.voice, language=spoken_in, instruct=instructions, seed=seed, playback_speed=speed
+            words,
+            member.tts.voice,
+            language=spoken_in,
+            instruct=instructions,
+            seed=seed,
+            playback_speed=speed,
+            caller=who,
         )
-        ask = Ask(http.url.path, member, request, form.value, speed, request_id(http), caller(http).name)
+        ask = Ask(http.url.path, member, request, form.value, speed, request_id(http), who)
         sound = encoder(form, self.settings)
         return Session(ask, sound, self.gate, self._pool, hang_seconds=self.settings.hang_seconds)
 

@@ -45,7 +45,7 @@ def open_cast(settings: Settings, pack: str) -> Cast:
         model = bentoml.models.get(pack)
     except (bentoml.exceptions.BentoMLException, ValueError) as error:
         raise InputError(f"{pack!r} is not in BentoML's model store. Run `make repro`, or `bentoml import`.") from error
-    return LocalCast(Path(model.path), pack=pack, precision=settings.precision)
+    return LocalCast.of(settings, Path(model.path), pack)
 
 
 @bentoml.service(

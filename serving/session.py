@@ -59,11 +59,16 @@ class Session:
         """Who speaks."""
         return self._ask.member.id
 
+    @property
+    def ending(self) -> str:
+        """How the voice came to its end, once it has: `itself`, or what it was broken off for. Empty if unknown."""
+        return str(getattr(self._stream, "ending", None) or "")
+
     async def open(self) -> None:
         """Wait for a place, and have the request accepted. Raises Problem 429, and InputError for what is refused."""
         metrics.waiting.inc()
         try:
-            self.permit = await self._gate.enter()
+            self.permit = await self._gate.enter(self._ask.caller)
         finally:
             metrics.waiting.dec()
         metrics.active.inc()
@@ -141,12 +146,11 @@ class Session:
         if self.outcome == DONE:
             metrics.characters.inc(len(ask.request.text))
             metrics.rtf.observe(taken / max(spoken, 1e-3))
-        ending = str(getattr(self._stream, "ending", None) or "")
-        if self.outcome == DONE and ending not in ("", "itself"):
-            metrics.runaways.labels(ending).inc()
-        event("speech", level=logging.INFO if self.outcome != FAILED else logging.ERROR, **self._line(taken, ending))
+        if self.outcome == DONE and self.ending not in ("", "itself"):
+            metrics.runaways.labels(self.ending).inc()
+        event("speech", level=logging.INFO if self.outcome != FAILED else logging.ERROR, **self._line(taken))
 
-    def _line(self, taken: float, ending: str) -> dict[str, Any]:
+    def _line(self, taken: float) -> dict[str, Any]:
         ask = self._ask
         return {
             "request_id": ask.request_id,
@@ -155,7 +159,7 @@ class Session:
             "voice": ask.member.id,
             "format": ask.form,
             "outcome": self.outcome,
-            "ending": ending,
+            "ending": self.ending,
             "characters": len(ask.request.text),
             "audio_seconds": round(self.samples / SAMPLE_RATE, 3),
             "queue_seconds": round(self._begun - self._arrived, 4),

@@ -31,6 +31,17 @@ class ReferenceLimits:
 
 
 @dataclass(kw_only=True)
+class DeliverySettings:
+    """Which parts of what makes speech pleasant are on (voice/engine/delivery.py)."""
+
+    pauses: bool
+    trim: bool
+    even_loudness: bool
+    watch: bool
+    retries: int = within(low=0, high=10)
+
+
+@dataclass(kw_only=True)
 class Settings:
     """The service's."""
 
@@ -54,6 +65,8 @@ class Settings:
     aac_kbps: int = within(low=16, high=256)
     probe_text: str
     precision: Precision | None
+    slots: int | None = within(low=1, high=256)
+    delivery: DeliverySettings
     engine_url: str | None
     engine_model: str | None
     engine_voice: str | None

@@ -74,10 +74,10 @@ class AsEvents:
         return _event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
 
     def end(self, session: Session) -> bytes:
-        """Done, with characters and codec frames for tokens."""
+        """Done, with characters and codec frames for tokens, and beside OpenAI's fields how the voice ended."""
         frames = -(-session.samples // FRAME_SAMPLES)
         usage = {"input_tokens": self._characters, "output_tokens": frames, "total_tokens": self._characters + frames}
-        return _event({"type": "speech.audio.done", "usage": usage})
+        return _event({"type": "speech.audio.done", "usage": usage, "ending": session.ending or None})
 
     def failure(self, problem: Problem) -> bytes:
         """An event of its own; no `done` follows."""

@@ -65,6 +65,7 @@ class Request:
     layout: Layout = Layout.WHOLE
     sampling: Sampling | None = None  # None: as the checkpoint's generation_config.json says
     playback_speed: float = 1.0  # of who listens, times as fast; the engine's own never changes, it has less time then
+    caller: str | None = None  # who asks: where many wait, requests of one caller share its turns; None: nobody else
 
     def __post_init__(self) -> None:
         """Raises InputError for a text that is no text, and for a speed at which nothing is heard."""

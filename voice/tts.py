@@ -111,7 +111,7 @@ class Qwen3TTS:
 
     def stream(self, request: Request) -> Speaking:
         """Yield the utterance in chunks, the first after one frame. Closing the iterator stops it."""
-        return self._speaking(request, self._delivery, hold=False, group=object())
+        return self._speaking(request, self._delivery, hold=False, group=request.caller or object())
 
     def batch(self, requests: Sequence[Request]) -> list[Speech]:
         """Synthesise many at a time; each result is what the request alone would give."""
@@ -129,7 +129,8 @@ class Qwen3TTS:
             raise InputError(f"voice {request.voice!r} is not loaded. This is {self.voice!r}.")
 
         def begin(piece: Request, watch: Watch | None) -> Stream:
-            utterance = self._engine.core.lay_out(piece, self._spoken, budget=frame_budget(piece.text))
+            budget = frame_budget(piece.text) if delivery.budget else None
+            utterance = self._engine.core.lay_out(piece, self._spoken, budget=budget)
             return self._engine.scheduler.submit(
                 utterance, ramp=delivery.ramp, ahead=delivery.ahead, watch=watch, group=group
             )

@@ -9,8 +9,10 @@ import pytest
 from serving import settings as settings_file
 from serving.cast import LocalCast, probe
 from tests.serving.conftest import Start
+from tests.sounds import speechlike
 from tests.voice.engine.checkpoints import load_kind
 from voice.engine.delivery import Delivery
+from voice.engine.engine import SLOTS
 from voice.engine.linear import Precision
 from voice.errors import InputError
 from voice.pack import Kind, VoiceCard
@@ -59,6 +61,29 @@ def test_weights_are_held_as_the_settings_say(tiny_folder: Path, tmp_path: Path)
     )
     np.testing.assert_array_equal(own, expected)
     assert not np.array_equal(own, exact)
+
+
+def test_slots_and_delivery_are_as_the_settings_say(pack: Path, tmp_path: Path):
+    file = tmp_path / "service.yaml"
+    file.write_text("slots: 2\ndelivery: {even_loudness: false, retries: 0}\n")
+    cast = LocalCast.of(settings_file.load({"VOICE_SETTINGS": str(file)}), pack, "voice-me:0")
+    assert cast._engine.core.slots == 2
+    assert cast.members["me"].tts._delivery == Delivery(even_loudness=False, retries=0)
+    usual = LocalCast.of(settings_file.load({}), pack, "voice-me:0")
+    assert usual._engine.core.slots == SLOTS["cpu"]
+    assert usual.members["me"].tts._delivery == Delivery()
+
+
+def test_of_an_uploaded_voice_that_is_deleted_the_engine_keeps_nothing(pack: Path):
+    cast = LocalCast(pack, pack="voice-me:0000000000000000")
+    cast.imitate("x", "x", speechlike(1.0), "Words.")
+    list(cast.members["x"].tts.stream(Request("Hi.", "x")))
+    core = cast._engine.core
+    assert len(core._references._kept._values) == 1
+    cast.forget("x")
+    assert "x" not in cast.members
+    assert not core._references._kept._values
+    assert not core._prompts._prefixes._values
 
 
 def test_a_design_checkpoint_speaks_as_it_is_told_to(tiny_folder: Path, tmp_path: Path, serve: Start):

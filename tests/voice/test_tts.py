@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from tests.voice.engine.checkpoints import load_kind
 from voice.audio import FRAME_SAMPLES, write_wav
-from voice.engine.delivery import Delivery
+from voice.engine.delivery import PLAIN, Delivery
 from voice.engine.linear import Precision
 from voice.errors import InputError
 from voice.pack import Reference
@@ -49,6 +50,15 @@ def test_an_utterance_that_never_ends_is_cut_at_its_budget_and_marked(voice: Qwe
     assert len(speech.waveform) == 4 * FRAME_SAMPLES
 
 
+def test_without_a_budget_an_utterance_goes_on_as_long_as_there_is_room(
+    tiny: Any, reference: Reference, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("voice.tts.frame_budget", lambda text: 4)
+    for budget in (True, False):
+        voice = Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=True, delivery=replace(PLAIN, budget=budget))
+        assert (len(voice.speak(Request("Hi.", "me", seed=3)).waveform) > 4 * FRAME_SAMPLES) is not budget
+
+
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
@@ -69,8 +79,9 @@ def test_what_the_voice_cannot_say_is_refused(voice: Qwen3TTS, request_: Request
         (0.1 * np.ones(4_800), "lasts 0.2 s"),
         (0.1 * np.ones(600 * 24_000), "lasts 600.0 s"),
         (np.zeros(48_000), "silent"),
+        (0.002 * np.ones(48_000), "silent, or next to it"),
     ],
-    ids=["short", "long", "silent"],
+    ids=["short", "long", "silent", "soft"],
 )
 def test_a_reference_that_cannot_be_imitated_is_refused(tiny: Any, tmp_path: Path, waveform: Any, says: str):
     write_wav(tmp_path / "r.wav", waveform.astype(np.float32))
@@ -110,6 +121,12 @@ def test_several_references_are_heard_as_one(tiny: Any, reference: Reference, tm
         )
         assert not np.array_equal(both.speak(request).waveform, one.speak(request).waveform)
     assert len(Qwen3TTS.zero_shot(tiny, reference, second, voice="me", in_context=True)._spoken.codes) == 13 + 19
+
+
+def test_each_of_several_references_must_be_long_enough(tiny: Any, reference: Reference, tmp_path: Path):
+    write_wav(tmp_path / "b.wav", 0.1 * np.ones(2_400, np.float32))
+    with pytest.raises(InputError, match=r"lasts 0\.1 s"):
+        Qwen3TTS.zero_shot(tiny, reference, Reference(tmp_path / "b.wav", "A."), voice="me", in_context=True)
 
 
 def test_weights_can_be_held_in_fewer_bits(tiny: Any, reference: Reference):

@@ -95,8 +95,11 @@ class Core:
         self._active: list[int] = []
         self._utterances: list[Utterance | None] = [None] * self.slots
 
-    def lay_out(self, request: Request, voice: Voice, *, budget: int) -> Utterance:
-        """Tokenise and check a request. Raises InputError for what this voice or these slots cannot say."""
+    def lay_out(self, request: Request, voice: Voice, *, budget: int | None) -> Utterance:
+        """Tokenise and check a request. Without a budget of frames it is what the slot has room for.
+
+        Raises InputError for what this voice or these slots cannot say.
+        """
         if not request.text.strip():
             raise InputError("the text is empty. Send the words to speak.")
         if request.instruct and not voice.takes_instructions:
@@ -115,7 +118,8 @@ class Core:
             )
         asked = request.sampling or self._sampling
         room = self.positions - len(opening.text)
-        return Utterance(request, voice, situation, asked, opening, heard, min(budget, room))
+        frames = room if budget is None else min(budget, room)
+        return Utterance(request, voice, situation, asked, opening, heard, frames)
 
     @torch.inference_mode()
     def begin(self, slot: int, utterance: Utterance) -> None:

@@ -29,13 +29,20 @@ Begin = Callable[[Request, Watch | None], Stream]
 class Delivery:
     """Which parts are on."""
 
-    ramp: tuple[int, ...] = RAMP
+    ramp: tuple[int, ...] = RAMP  # frames of the first chunks; the last number goes on
     ahead: int | None = AHEAD  # chunks that may lie unheard; None for any number
+    budget: bool = True  # frames from the text; without, as many as a slot has room for
     split: bool = True  # texts longer than a piece; a longer one may not fit into a slot
+    pauses: bool = True  # between the pieces
     trim: bool = True
     even_loudness: bool = True
     watch: bool = True
     retries: int = 2
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no stream could be delivered by."""
+        if not self.ramp or min(self.ramp) < 1 or (self.ahead is not None and self.ahead < 1) or self.retries < 0:
+            raise ValueError(f"chunks hold a frame or more, one may lie unheard, retries are not negative: {self}")
 
 
 PLAIN = Delivery(trim=False, even_loudness=False, watch=False, retries=0)  # what evaluation hears
@@ -115,7 +122,8 @@ class Pieces:
         self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
         self._closed, self._closing = False, threading.Lock()
         self._streams: dict[int, Stream] = {}  # by piece
-        self._start(0, 0)  # refuses a bad request at once
+        # who wants the whole of it need not wait for one piece after the other; else a bad request is refused at once
+        self._start_all(len(self._pieces) if hold else 1)
 
     def close(self) -> None:
         """Cancel what speaks; nothing begins after it."""
@@ -123,6 +131,14 @@ class Pieces:
             self._closed = True
             for stream in self._streams.values():
                 stream.cancel()
+
+    def _start_all(self, count: int) -> None:
+        try:
+            for number in range(count):
+                self._start(number, 0)
+        except Exception:
+            self.close()
+            raise
 
     def _start(self, number: int, attempt: int) -> Stream:
         stream = self._begin_piece(number, attempt)
@@ -152,9 +168,9 @@ class Pieces:
                 endings.append((yield from self._speak(number, shaper)))
                 if self._closed:
                     break
-                last = number == len(self._pieces) - 1
+                pauses = self._delivery.pauses and number < len(self._pieces) - 1
                 rest = shaper.end_piece(
-                    broken=endings[-1] is not Ending.ITSELF, pause_seconds=0.0 if last else piece.pause_seconds
+                    broken=endings[-1] is not Ending.ITSELF, pause_seconds=piece.pause_seconds if pauses else 0.0
                 )
                 if len(rest):
                     yield rest
@@ -199,6 +215,7 @@ class Pieces:
             return Ending.CANCELLED
         self._said.append(chosen.drawn)
         self._begin_next(number)
+        shaper.foresee(chosen.chunks)
         for chunk in chosen.chunks:
             if len(shaped := shaper.push(chunk)):
                 yield shaped

@@ -8,6 +8,7 @@ from voice.engine.core import Core
 from voice.engine.linear import Precision, maker
 from voice.engine.native import has_bfloat16_products
 from voice.engine.scheduler import Scheduler
+from voice.engine.voices import Voice
 
 POSITIONS = 2_048  # of each slot: 60 s of speech with its text, beside a reference of 15 s
 SLOTS = {"cuda": 16, "cpu": 4}
@@ -25,6 +26,10 @@ class Engine:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.scheduler = Scheduler(core)
+
+    def forget(self, voice: Voice) -> None:
+        """Keep nothing of a voice that is no more."""
+        self.core.forget(voice)
 
     @classmethod
     def of(

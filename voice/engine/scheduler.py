@@ -127,6 +127,11 @@ class Stream:
         """Whether nothing of it has been drawn."""
         return not self.utterance.codes
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody listens as it comes; else it may lie unheard, however much it is."""
+        return self._ahead is not None
+
     def enter(self) -> None:
         """It has a slot now."""
         self._entered = len(self.utterance.codes)
@@ -373,14 +378,20 @@ class Scheduler:
         return True
 
     def _spared(self) -> int | None:
-        """The slot that can best be spared for who is next, if any can: never one of a group that speaks no more."""
+        """The slot that can best be spared for who is next and listens, if any can.
+
+        Of their own group's, or of one that speaks more than theirs.
+        """
         with self._lock:
             entry = self._next()
-        if entry is None:
+        if entry is None or not entry[0].is_live:
             return None
-        speaking = self._speaking()
-        fewest = speaking[entry[0].group]
-        spared = [s for s, stream in self._running.items() if stream.can_be_spared and speaking[stream.group] > fewest]
+        group, speaking = entry[0].group, self._speaking()
+        spared = [
+            slot
+            for slot, stream in self._running.items()
+            if stream.can_be_spared and (stream.group == group or speaking[stream.group] > speaking[group])
+        ]
         return max(spared, key=lambda slot: self._running[slot].seconds_ahead, default=None)
 
     def _frame(self, moving: list[int]) -> None:

@@ -1,5 +1,7 @@
 """How pieces are joined: trimmed edges, pauses, one loudness."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from voice.audio import SAMPLE_RATE, Waveform
@@ -20,6 +22,13 @@ class Shaper:
         self._begun = False
         self._target: float | None = None  # RMS of the first piece
         self._energy, self._heard, self._gain = 0.0, 0, 1.0
+        self._foreseen = False
+
+    def foresee(self, chunks: Sequence[Waveform]) -> None:
+        """Tell it all chunks of the piece that comes next, where they are known: one gain then holds from the first."""
+        energy, heard = _energy(np.concatenate([np.zeros(0, np.float32), *chunks]))
+        if self._target is not None and heard:
+            self._gain, self._foreseen = _gain(self._target, energy, heard), True
 
     def push(self, chunk: Waveform) -> Waveform:
         """Take a chunk of the current piece and give what can leave."""
@@ -46,18 +55,28 @@ class Shaper:
         if self._target is None and self._heard > LOUDNESS_SECONDS * SAMPLE_RATE:
             self._target = (self._energy / self._heard) ** 0.5
         self._kept, self._begun = np.zeros(0, np.float32), False
-        self._energy, self._heard = 0.0, 0
+        self._energy, self._heard, self._foreseen = 0.0, 0, False
         silence = round(max(0.0, pause_seconds - (TAIL_SECONDS if self._trim else 0.0)) * SAMPLE_RATE)
         return np.concatenate([kept, np.zeros(silence, np.float32)])
 
     def _level(self, chunk: Waveform) -> Waveform:
-        sound = chunk[np.abs(chunk) > AUDIBLE]
-        self._energy += float(np.square(sound, dtype=np.float64).sum())
-        self._heard += len(sound)
-        if self._target is None or self._heard < LOUDNESS_SECONDS * SAMPLE_RATE:
-            return chunk * np.float32(self._gain) if self._target is not None else chunk
-        level = (self._energy / self._heard) ** 0.5
-        gain = float(np.clip(self._target / level, 1 / LOUDNESS_LIMIT, LOUDNESS_LIMIT))
+        energy, heard = _energy(chunk)
+        self._energy, self._heard = self._energy + energy, self._heard + heard
+        if self._target is None:
+            return chunk
+        gain = self._gain
+        if not self._foreseen and self._heard >= LOUDNESS_SECONDS * SAMPLE_RATE:
+            gain = _gain(self._target, self._energy, self._heard)
         ramp = np.linspace(self._gain, gain, len(chunk), dtype=np.float32)
         self._gain = gain
         return np.clip(chunk * ramp, -1, 1)
+
+
+def _gain(target: float, energy: float, heard: int) -> float:
+    return float(np.clip(target / (energy / heard) ** 0.5, 1 / LOUDNESS_LIMIT, LOUDNESS_LIMIT))
+
+
+def _energy(samples: Waveform) -> tuple[float, int]:
+    """Of what is audible, and how many samples of it there are."""
+    sound = samples[np.abs(samples) > AUDIBLE]
+    return float(np.square(sound, dtype=np.float64).sum()), len(sound)

@@ -16,7 +16,8 @@ from voice.request import Request
 from voice.text import language_name
 
 SHORTEST_REFERENCE, LONGEST_REFERENCE = 0.5, 60.0  # seconds; 3 to 15 are good, and each costs 12.5 positions
-QUIETEST_REFERENCE = 1e-3  # RMS, -60 dBFS: nothing is said there
+# RMS, -52 dBFS: of what is softer a clone would pass for silence, whose peaks are 6 to 12 dB above (shaper.AUDIBLE)
+QUIETEST_REFERENCE = 2.5e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[st
     """A voice that imitates clips: in context where their texts are given, else by its speaker embedding alone.
 
     Of several clips the embedding is the mean, and in context they follow each other as one. Raises InputError for a
-    checkpoint that cannot clone, and for clips that are too short, too long in all, or silent.
+    checkpoint that cannot clone, and for clips one of which is too short or silent, or that are too long in all.
     """
     if tts.model.tts_model_type != "base":
         raise InputError(f"a {tts.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/.")
@@ -74,14 +75,19 @@ def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[st
 
 
 def _require_references(waveforms: Sequence[Waveform]) -> None:
-    length = sum(seconds(waveform) for waveform in waveforms)
-    if not SHORTEST_REFERENCE <= length <= LONGEST_REFERENCE:
+    lengths = [seconds(waveform) for waveform in waveforms]
+    if not lengths or min(lengths) < SHORTEST_REFERENCE or sum(lengths) > LONGEST_REFERENCE:
+        wrong = sum(lengths) if sum(lengths) > LONGEST_REFERENCE else min(lengths, default=0.0)
         raise InputError(
-            f"the reference lasts {length:.1f} s, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s can be imitated. "
+            f"the reference lasts {wrong:.1f} s, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s can be imitated. "
             "Choose a clip of 3 to 15 s."
         )
-    if not all(np.sqrt(np.mean(np.square(waveform))) >= QUIETEST_REFERENCE for waveform in waveforms):
-        raise InputError("the reference is silent. Choose a clip in which somebody speaks.")
+    quietest = min(float(np.sqrt(np.mean(np.square(waveform)))) for waveform in waveforms)
+    if not quietest >= QUIETEST_REFERENCE:
+        raise InputError(
+            f"the reference is silent, or next to it (RMS {quietest:.4f}, {QUIETEST_REFERENCE:g} is needed). "
+            "Choose a clip in which somebody speaks, or record it louder."
+        )
 
 
 def speaker(tts: Any, name: str, row_name: str) -> Voice:

@@ -152,6 +152,39 @@ def test_the_next_piece_begins_before_the_last_one_ends():
     speech.close()
 
 
+def test_who_wants_the_whole_has_all_pieces_begun_at_once():
+    model = Model(Said([tone(1.0)]), Said([tone(1.0)]))
+    speech = speaking(model, TWO_PIECES, hold=True, trim=False)
+    assert len(model.asked) == 2
+    assert seconds(np.concatenate(list(speech))) == pytest.approx(2.35, abs=0.1)
+
+
+def test_a_piece_that_is_refused_stops_those_that_have_begun():
+    first = Said([tone(1.0)])
+
+    class Refusing(Model):
+        def begin(self, request: Request, watch: Watch | None) -> Any:
+            if self.asked:
+                raise ValueError("no")
+            return super().begin(request, watch)
+
+    with pytest.raises(ValueError, match="no"):
+        speaking(Refusing(first), TWO_PIECES, hold=True)
+    assert first.cancelled
+
+
+def test_pieces_follow_each_other_without_pauses_where_those_are_off():
+    model = Model(Said([tone(2.0)]), Said([tone(2.0)]))
+    heard = np.concatenate(list(speaking(model, TWO_PIECES, pauses=False, trim=False)))
+    assert seconds(heard) == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", [{"ramp": ()}, {"ramp": (1, 0)}, {"ahead": 0}, {"retries": -1}])
+def test_what_could_deliver_nothing_is_refused_before_anybody_speaks(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match="a frame or more"):
+        replace(Delivery(), **wrong)
+
+
 def test_later_pieces_are_brought_to_the_loudness_of_the_first():
     model = Model(Said([tone(2.0, 0.2)]), Said([tone(0.5, 0.25)] * 6))
     heard = np.concatenate(list(speaking(model, TWO_PIECES)))

@@ -63,6 +63,23 @@ def test_scores_of_codebook_0_are_those_of_generate(tiny: Any, frames: int):
         assert torch.isfinite(expected).sum() > 0
 
 
+@pytest.mark.parametrize("drawing", SAMPLINGS)
+def test_scores_of_the_later_codebooks_are_those_of_generate(tiny: Any, drawing: Drawing):
+    predictor = tiny.model.talker.code_predictor
+    asked = GenerationConfig(
+        do_sample=True, temperature=drawing.temperature, top_k=drawing.top_k, top_p=drawing.top_p,
+        max_new_tokens=predictor.config.num_code_groups - 1,
+    )  # fmt: skip  # as upstream's subtalker_...: no penalty, nothing suppressed
+    predictor._prepare_special_tokens(asked, device="cpu")
+    processors = predictor._get_logits_processor(asked, input_ids_seq_length=0, device="cpu")
+    logits = 3 * torch.randn(1, 2_048, generator=torch.Generator().manual_seed(1))
+    settings = Settings.of(1, torch.device("cpu"))
+    settings.set(0, drawing)
+    values, codes = warp(logits, settings, width=candidates(drawing), nucleus=drawing.top_p < 1)
+    scores = torch.full_like(logits, -torch.inf).scatter(1, codes, values)
+    torch.testing.assert_close(scores, processors(torch.zeros(1, 0, dtype=torch.int64), logits), atol=1e-6, rtol=0)
+
+
 def test_fewer_candidates_leave_the_same_scores():
     logits = torch.randn(3, 2_048, generator=torch.Generator().manual_seed(0))
     settings = settings_of([Sampling(), Sampling(top_k=3, top_p=0.5), Sampling(top_k=64)])

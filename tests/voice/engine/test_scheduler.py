@@ -121,7 +121,7 @@ def test_a_slot_is_asked_back_from_who_does_not_just_keep_up(
 
     monkeypatch.setattr(core, "begin", note)
     long += [scheduler.submit(utterance(core, voice, n, budget=150), ahead=None) for n in numbers]
-    late = scheduler.submit(utterance(core, voice, 5, budget=4), ahead=None)
+    late = scheduler.submit(utterance(core, voice, 5, budget=4))
     all_there.set()
     assert list(late)
     spoken = STRETCH if pace != 1.0 else min(len(same) for same in expected)  # of the one that gives up its slot

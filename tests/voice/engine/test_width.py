@@ -1,4 +1,4 @@
-"""At the published width (0.6B, two of its layers) logits are the library's, and rounded weights stay close to them."""
+"""At the published widths (two of the talker's layers) logits are the library's; rounded weights stay close to them."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks import shapes
 from voice.engine.linear import Precision, maker
+from voice.engine.predictor import Predictor
 from voice.engine.talker import Talker
 
 POSITIONS, STEPS = 40, 3
@@ -15,12 +16,17 @@ POSITIONS, STEPS = 40, 3
 TOLERANCE = {Precision.float32: 1e-5, Precision.bfloat16: 0.02, Precision.int8: 0.08}
 
 
-@pytest.fixture(scope="module")
-def talker() -> Any:
-    few = {**shapes.SHAPES["0.6b"], "num_hidden_layers": 2, "text_vocab_size": 100}
+def build(shape: str) -> Any:
+    """With two layers of the talker's and all of the code predictor's."""
+    few = {**shapes.SHAPES[shape], "num_hidden_layers": 2, "text_vocab_size": 100}
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         patch.setitem(shapes.SHAPES, "few", few)
         return shapes.build_talker("few", device="cpu", dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def talker() -> Any:
+    return build("0.6b")
 
 
 @pytest.fixture(scope="module")
@@ -45,4 +51,32 @@ def test_logits_at_the_published_width(talker: Any, inputs: Tensor, precision: P
                 attend = ours.attend_one_by_one([None, step])
                 found.append(ours.step(inputs[step].expand(2, -1), attend, torch.tensor([0, step]))[1][1])
     wrong = (torch.stack(found) - expected[POSITIONS - 1 :]).abs().max() / expected.std()
+    assert wrong < TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("shape", ["0.6b", "1.7b"])
+@pytest.mark.parametrize("precision", list(Precision))
+def test_the_code_predictor_s_logits_at_the_published_width(shape: str, precision: Precision):
+    talker = build(shape)
+    official, generator = talker.code_predictor, torch.Generator().manual_seed(0)
+    groups = official.config.num_code_groups
+    hidden = torch.randn(2, talker.config.hidden_size, generator=generator)
+    codes = torch.randint(0, official.config.vocab_size, (2, groups), generator=generator)
+    tables = [talker.get_input_embeddings(), *official.get_input_embeddings()]
+    with torch.no_grad():
+        said = [table(codes[:, book]) for book, table in enumerate(tables[:-1])]
+        read = official.small_to_mtp_projection(torch.stack([hidden, *said], 1))
+        states = official.model(inputs_embeds=read).last_hidden_state
+        expected = torch.stack([head(states[:, book + 1]) for book, head in enumerate(official.lm_head)])
+
+    found = list[Tensor]()
+
+    def draw(logits: Tensor, book: int) -> Tensor:
+        found.append(logits)
+        return codes[:, book]
+
+    ours = Predictor(official, talker, slots=2, make=maker(precision), dtype=torch.float32)
+    with torch.inference_mode():
+        assert torch.equal(ours.predict(hidden, codes[:, 0], draw), codes)
+    wrong = (torch.stack(found) - expected).square().mean().sqrt() / expected.std()  # not the worst of 61,000
     assert wrong < TOLERANCE[precision]
