@@ -1,7 +1,7 @@
 import pytest
 
 from voice.errors import InputError
-from voice.text import PIECE_BYTES, language_name, same_text_key, split_pieces, split_sentences
+from voice.text import PIECE_BYTES, language_name, same_text_key, split_pieces, split_sentences, spoken_bytes
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,31 @@ def test_pieces_are_short_and_lose_nothing(text: str):
 def test_a_hundred_thousand_characters_are_split_in_no_time_that_matters():
     assert len(split_pieces("Some words, then more. " * 4_400)) > 200
     assert "".join(p.text for p in split_pieces("." * 100_000 + "x")).replace(" ", "") == "." * 100_000 + "x"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Plain prose, it's all; isn't it?", "Größer — а это по-русски.", "你好，世界。", "안녕 BBC"]
+)
+def test_of_prose_there_is_as_much_to_say_as_is_written(text: str):
+    assert spoken_bytes(text) == len(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("written", "spelled"),
+    [
+        ("2^31 = 2,147,483,648", "two to the power of thirty-one equals two billion one hundred and forty-seven "
+         "million four hundred and eighty-three thousand six hundred and forty-eight"),
+        ("In 1984, 37 of 1,000.", "In nineteen eighty-four, thirty-seven of one thousand."),
+        ("5% of $1,250,000", "five percent of one million two hundred and fifty thousand dollars"),
+        ("0800 000 125", "oh eight hundred, oh oh oh, one two five"),
+        ("3,14 € + 21 £", "drei Euro vierzehn plus einundzwanzig Pfund"),
+        ("Le 14/07/1789", "Le quatorze juillet mille sept cent quatre-vingt-neuf"),
+    ],
+)  # fmt: skip
+def test_of_digits_and_symbols_there_is_about_as_much_to_say_as_of_their_words(written: str, spelled: str):
+    assert 0.6 < spoken_bytes(written) / spoken_bytes(spelled) < 1.5
+
+
+def test_more_text_is_more_to_say():
+    one, other = "On 3 May: ", "75 % of 2.5 £, full-width ４２."
+    assert spoken_bytes(one + other) == spoken_bytes(one) + spoken_bytes(other)

@@ -14,8 +14,8 @@ from tests.voice.engine.waveforms import silence, tone
 from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform, seconds
 from voice.engine.delivery import PLAIN, Delivery, Listener, Speaking, reseeded
 from voice.engine.scheduler import Ending, Watch
-from voice.engine.watchdog import USUAL_BYTES_A_SECOND
 from voice.request import Request
+from voice.text import USUAL_BYTES_A_SECOND
 
 SENTENCE = "This is a sentence of some length. "
 TWO_PIECES = SENTENCE * 20  # 700 bytes
