@@ -1,7 +1,7 @@
 import pytest
 
 from voice.errors import InputError
-from voice.text import PIECE_BYTES, language_name, same_text_key, split_pieces, split_sentences, spoken_bytes
+from voice.text import language_name, same_text_key, spoken_bytes
 
 
 @pytest.mark.parametrize(
@@ -24,65 +24,6 @@ def test_an_unknown_language_is_refused_with_those_that_exist():
     assert language_name("EN") == "english"
     with pytest.raises(InputError, match="auto, de, en"):
         language_name("tlh")
-
-
-@pytest.mark.parametrize(
-    "sentences",
-    [
-        ["Dr. Smith paid $3.50 to J. K. Rowling.", "Did he?", "Yes!"],
-        ["Wir treffen uns am 3. Oktober, z.B. um 8 Uhr.", "Oder nicht?"],
-        ["M. Dupont est venu.", "« Vraiment ? »", "Oui."],
-        ["¿Qué hora es?", "¡Las tres!", "El Sr. Gómez espera."],
-        ["Il dott. Rossi parla.", "Che bello!"],
-        ["A Sra. Silva chegou.", "Já?"],
-        ["Он жил на ул. Ленина, т.е. рядом.", "Правда?"],
-        ["안녕하세요.", "잘 지내세요?"],
-        ['She said "Stop!" and left.', "Then … nothing."],
-    ],
-    ids=["en", "de", "fr", "es", "it", "pt", "ru", "ko", "quotes"],
-)
-def test_sentences_are_found_where_they_end(sentences: list[str]):
-    assert split_sentences(" ".join(sentences)) == sentences
-
-
-@pytest.mark.parametrize(
-    "sentences", [["你好！", "他说：「走吧。」", "好的。"], ["今日は。", "元気ですか？"]], ids=["zh", "ja"]
-)
-def test_sentences_without_spaces_between_are_found(sentences: list[str]):
-    assert split_sentences("".join(sentences)) == sentences
-
-
-def test_lines_end_sentences_and_paragraphs_have_longer_pauses():
-    assert split_sentences("A title\n\nA text. More") == ["A title", "A text.", "More"]
-    title, rest = split_pieces("A title\n\nA text. More")
-    assert (title.text, rest.text) == ("A title", "A text. More")
-    assert title.pause_seconds > 0.5
-
-
-def test_a_short_text_is_one_piece():
-    assert [p.text for p in split_pieces("One. Two? Three!")] == ["One. Two? Three!"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "One sentence of some length. " * 100,
-        "words without any mark " * 100,
-        "a" * 2_000,
-        "没有标点" * 300,
-        "第一，第二。" * 200,
-    ],
-)
-def test_pieces_are_short_and_lose_nothing(text: str):
-    pieces = split_pieces(text)
-    assert len(pieces) > 1
-    assert all(0 < len(piece.text.encode()) <= PIECE_BYTES for piece in pieces)
-    assert "".join("".join(p.text for p in pieces).split()) == "".join(text.split())
-
-
-def test_a_hundred_thousand_characters_are_split_in_no_time_that_matters():
-    assert len(split_pieces("Some words, then more. " * 4_400)) > 200
-    assert "".join(p.text for p in split_pieces("." * 100_000 + "x")).replace(" ", "") == "." * 100_000 + "x"
 
 
 @pytest.mark.parametrize(

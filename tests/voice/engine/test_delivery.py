@@ -136,6 +136,12 @@ def test_attempts_come_to_an_end():
     assert speech.ending is Ending.BUDGET
 
 
+def test_what_says_nothing_is_not_asked_for_and_wrapped_lines_are_asked_for_as_one():
+    model = Model(Said([tone(0.5)]))
+    list(speaking(model, "***\nSome words\nand more."))
+    assert [r.text for r in model.asked] == ["Some words and more."]
+
+
 def test_long_texts_are_spoken_in_pieces_with_pauses_between():
     model = Model(Said([tone(2.0), silence(0.4)]), Said([silence(0.3), tone(2.0)]))
     heard = np.concatenate(list(speaking(model, TWO_PIECES)))
