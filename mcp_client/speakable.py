@@ -5,7 +5,7 @@ Sentences are split, and numbers spelled out, by the service.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _FENCE = re.compile(
     r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(?:.*?\n)??[ \t]*\1[`~]*[ \t]*$|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n.*\Z", re.M | re.S
@@ -31,6 +31,8 @@ _RULE = re.compile(r"^[ \t]*([-*_=])(?:[ \t]*\1){2,}[ \t]*$")
 _ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$|^[^|\n]+\|[^\n]*\|[^\n]*$")
 _TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _QUOTE = re.compile(r"^[ \t]*(?:>[ \t]?)+")
+SHORTEST_WRAPPED = 60  # columns, a sign of Chinese or Japanese as three: what the service takes for wrapped, too
+_SPACELESS = re.compile("[\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef]")  # scripts without spaces between words
 _SYMBOLS = {
     "&amp;": "and", "&lt;": "less than", "&gt;": "greater than", "&nbsp;": " ", "&quot;": '"', "&#39;": "'",
     "=>": ",", "->": " to ", "→": " to ", "⇒": ",", "←": " from ", "≥": " at least ", "≤": " at most ",
@@ -45,8 +47,8 @@ def speakable(text: str) -> str:
     """Plain sentences, a line each, out of markdown, code, addresses, paths, tables, emoji and markup."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").encode("utf-8", "ignore").decode())
     text = _FENCE.sub("\nCode omitted.\n", text)
-    text = _LINK_TARGET.sub("", _TAG.sub("", _BREAK.sub("\n", _COMMENT.sub("", text))))
-    lines = [_line(line) for line in _without_tables(text.split("\n"))]
+    text = _LINK_TARGET.sub("", _TAG.sub("", _BREAK.sub("\n\n", _COMMENT.sub("", text))))
+    lines = [_line(line) for line in _unwrapped(_without_tables(text.split("\n")))]
     return "\n".join(line for line in lines if line)
 
 
@@ -74,13 +76,41 @@ def _without_tables(lines: list[str]) -> Iterator[str]:
         end = i + 2
         while end < len(lines) and "|" in lines[end] and lines[end].strip():
             end += 1
-        yield _table(lines[i], rows=end - i - 2)
+        yield from ("", _table(lines[i], rows=end - i - 2))
         i = end
 
 
 def _table(header: str, *, rows: int) -> str:
     columns = [cell.strip() for cell in header.strip().strip("|").split("|") if cell.strip()]
     return f"A table of {rows} row{'s' * (rows != 1)}: {', '.join(columns)}."
+
+
+def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Paragraphs that were wrapped, a line each. Short lines stay apart: verses, and breaks that somebody meant."""
+    held, goes_on = "", False
+    for line in lines:
+        plain = _QUOTE.sub("", line)
+        if goes_on and _is_plain(plain):
+            held += plain.strip() if _SPACELESS.match(held[-1]) else f" {plain.strip()}"
+        else:
+            yield held
+            held = plain.rstrip()
+        goes_on = _goes_on(plain)
+    yield held
+
+
+def _is_plain(line: str) -> bool:
+    text = line.strip()
+    return text != "" and not _is_emoji(text[0]) and not any(p.match(line) for p in (_HEADING, _BULLET, _RULE, _ROW))
+
+
+def _goes_on(line: str) -> bool:
+    ends = _HEADING.match(line) or line.endswith(("  ", "\\", *_CLOSED))
+    return not ends and _columns(line) >= SHORTEST_WRAPPED
+
+
+def _columns(line: str) -> int:
+    return sum(3 if _SPACELESS.match(character) else 1 for character in line)
 
 
 def _line(line: str) -> str:
@@ -92,8 +122,9 @@ def _line(line: str) -> str:
     line = heading[1] if heading else line
     line = line[bullet.end() :] if bullet else line
     line = _tidy(_inline(line))
-    if line and (heading or bullet) and not line.endswith(_CLOSED):
-        line += "."
+    ends = heading or bullet or _columns(line) >= SHORTEST_WRAPPED  # else the service takes it for a wrapped line
+    if line and ends and not line.endswith(_CLOSED):
+        line += "。" if _SPACELESS.match(line[-1]) else "."
     return line
 
 

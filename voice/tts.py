@@ -19,6 +19,7 @@ from voice.engine.voices import speaker as speaker_of
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.request import Layout, Request, Sampling, Speech
+from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
 from voice.upstream import Qwen3TTSModel
 
 __all__ = ["TTS", "Layout", "Qwen3TTS", "Request", "Sampling", "Speech", "frame_budget"]
@@ -41,10 +42,9 @@ class TTS(Protocol):
 def frame_budget(text: str) -> int:
     """Frames after which an utterance counts as a runaway: 2 s, and three times the usual pace.
 
-    UTF-8 bytes instead of characters: about 15 a second is the usual pace of Latin, and of Chinese at 3 bytes a sign.
     0.3 to 0.7 % of utterances never end by themselves (sgl-project/sglang-omni#1179).
     """
-    seconds = 2.0 + 3.0 * len(text.encode()) / 15.0
+    seconds = 2.0 + 3.0 * spoken_bytes(text) / USUAL_BYTES_A_SECOND
     return max(2, math.ceil(seconds * FRAME_RATE))
 
 

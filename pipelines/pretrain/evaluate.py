@@ -33,12 +33,12 @@ from voice.bounds import within
 from voice.engine.engine import Engine
 from voice.engine.voices import clone
 from voice.errors import InputError
+from voice.pieces import SENTENCE_PAUSE
 from voice.publish import publish
 from voice.request import Request, Speech
 from voice.speaker import SpeakerEncoder, load_speaker_encoder
 from voice.stage import stage
 from voice.table import write_records
-from voice.text import SENTENCE_PAUSE
 from voice.tts import Qwen3TTS
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ import pytest
 
 from mcp_client.speakable import pieces, speakable
 
+WRAPPED = "The quick brown fox jumps over the lazy dog, goes home, and sees"  # as wide as wrapped prose
 CASES = [
     ("Hello there.", "Hello there."),
     ("# Title\n\nText.", "Title.\nText."),
@@ -39,6 +40,22 @@ CASES = [
     ("中文，没有标记。", "中文，没有标记。"),  # noqa: RUF001
     ("half \ud800 char", "half char"),
     ("Wait!!!!!!", "Wait!"),
+    (f"{WRAPPED}\nand its friend.\nMore.", f"{WRAPPED} and its friend.\nMore."),
+    (f"{WRAPPED}\n{WRAPPED}\nMary.", f"{WRAPPED} {WRAPPED} Mary."),
+    (f"- {WRAPPED}\n  **Mary**\n- two", f"{WRAPPED} Mary.\ntwo."),
+    (f"> {WRAPPED}\n> Mary.", f"{WRAPPED} Mary."),
+    (f"**{WRAPPED}\nMary** goes.", f"{WRAPPED} Mary goes."),
+    (
+        "今天早上我们一起去了公园看见了很多人在那里散步还有\n孩子。",
+        "今天早上我们一起去了公园看见了很多人在那里散步还有孩子。",
+    ),
+    ("今天早上我们一起去了公园看见了很多人在那里\n\n散步。", "今天早上我们一起去了公园看见了很多人在那里。\n散步。"),
+    (f"# {WRAPPED}\nText.", f"{WRAPPED}.\nText."),
+    (f"{WRAPPED}:\n- one\n1. two", f"{WRAPPED}:\none.\ntwo."),
+    (f"{WRAPPED}.\n\n{WRAPPED}\n---\nText", f"{WRAPPED}.\n{WRAPPED}.\nText"),
+    (f"{WRAPPED}  \nJane\n❌ Lint", f"{WRAPPED}.\nJane\nfailed, Lint"),
+    (f"{WRAPPED}<br>Jane\n\n{WRAPPED}\n|a|b|\n|-|-|", f"{WRAPPED}.\nJane\n{WRAPPED}.\nA table of 0 rows: a, b."),
+    ("Shall I compare thee\nTo a summer's day", "Shall I compare thee\nTo a summer's day"),
 ]
 
 

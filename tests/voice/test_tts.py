@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.voice.engine.checkpoints import load_kind
-from voice.audio import FRAME_SAMPLES, write_wav
+from voice.audio import FRAME_RATE, FRAME_SAMPLES, write_wav
 from voice.engine.delivery import PLAIN, Delivery
 from voice.engine.linear import Precision
 from voice.errors import InputError
@@ -175,3 +175,7 @@ def test_the_budget_grows_with_the_text_and_is_fair_to_chinese():
     assert frame_budget("") == 25
     assert frame_budget("a" * 150) == 25 + 375
     assert frame_budget("你" * 50) == frame_budget("a" * 150)
+
+
+def test_the_budget_has_room_for_numbers():
+    assert frame_budget("2^31 = 2,147,483,648") > 2 * 9.0 * FRAME_RATE  # said in about 9 s

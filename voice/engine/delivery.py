@@ -16,8 +16,8 @@ from voice.audio import SAMPLE_RATE, Waveform
 from voice.engine.scheduler import AHEAD, RAMP, Ending, Stream, Watch
 from voice.engine.shaper import Shaper
 from voice.engine.watchdog import Drawn, Watchdog
+from voice.pieces import Piece, split_pieces
 from voice.request import Request
-from voice.text import Piece, split_pieces
 
 MARGIN_SECONDS = 1.0  # of sound that a listener still has when nothing more is held back: an attempt may need as long
 PATIENCE_SECONDS = 5.0  # for which a piece is held back at most, whatever is unheard: nobody likes a silent connection
@@ -32,7 +32,7 @@ class Delivery:
     ramp: tuple[int, ...] = RAMP  # frames of the first chunks; the last number goes on
     ahead: int | None = AHEAD  # chunks that may lie unheard; None for any number
     budget: bool = True  # frames from the text; without, as many as a slot has room for
-    split: bool = True  # texts longer than a piece; a longer one may not fit into a slot
+    split: bool = True  # what is longer than a piece, may not fit into a slot; what says nothing is left out
     pauses: bool = True  # between the pieces
     trim: bool = True
     even_loudness: bool = True
@@ -119,7 +119,7 @@ class Pieces:
         self._listener = Listener(speed=request.playback_speed)
         self._said: list[Drawn] = []  # of each piece what was heard
         pieces = split_pieces(request.text) if delivery.split else []
-        self._pieces = pieces if len(pieces) > 1 else [Piece(request.text, 0.0)]
+        self._pieces = pieces or [Piece(request.text, 0.0)]
         self._closed, self._closing = False, threading.Lock()
         self._streams: dict[int, Stream] = {}  # by piece
         # who wants the whole of it need not wait for one piece after the other; else a bad request is refused at once

@@ -11,13 +11,13 @@ from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform
 from voice.engine.core import Utterance
 from voice.engine.scheduler import Ending, Stream
 from voice.engine.shaper import AUDIBLE
+from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
 
 LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
 LONGEST_LOOP = 12  # frames of a period
 FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
-USUAL_BYTES_A_SECOND = 15.0  # as in the frame budget
 STEADY = math.log(1.5)  # of a voice's pace, either way; of its sentences 0.12 to 0.18 is usual (docs/log.md)
-TELLING_BYTES = 60  # of a text whose pace says something: of a shorter one the edges are too large a part
+TELLING_BYTES = 60  # to say in a text whose pace says something: of a shorter one the edges are too large a part
 
 
 class Watchdog:
@@ -50,14 +50,14 @@ class Watchdog:
 class Drawn:
     """An utterance that has come to its end."""
 
-    text_bytes: int
+    text_bytes: int  # to say, not written
     frames: int
     ending: Ending
 
     @classmethod
     def of(cls, text: str, stream: Stream) -> "Drawn":
         """What a stream has said of a text."""
-        return cls(len(text.encode()), len(stream.utterance.codes), stream.ending or Ending.CANCELLED)
+        return cls(spoken_bytes(text), len(stream.utterance.codes), stream.ending or Ending.CANCELLED)
 
     @property
     def is_complete(self) -> bool:
@@ -67,7 +67,7 @@ class Drawn:
 
     @property
     def pace(self) -> float | None:
-        """Bytes of text a second; None where that says nothing."""
+        """Bytes to say a second; None where that says nothing."""
         tells = self.is_complete and self.text_bytes >= TELLING_BYTES and self.frames
         return self.text_bytes * FRAME_RATE / self.frames if tells else None
 

@@ -14,8 +14,8 @@ from tests.voice.engine.waveforms import silence, tone
 from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform, seconds
 from voice.engine.delivery import PLAIN, Delivery, Listener, Speaking, reseeded
 from voice.engine.scheduler import Ending, Watch
-from voice.engine.watchdog import USUAL_BYTES_A_SECOND
 from voice.request import Request
+from voice.text import USUAL_BYTES_A_SECOND
 
 SENTENCE = "This is a sentence of some length. "
 TWO_PIECES = SENTENCE * 20  # 700 bytes
@@ -134,6 +134,12 @@ def test_attempts_come_to_an_end():
     speech = speaking(model, hold=True)
     assert len(np.concatenate(list(speech))) > 0
     assert speech.ending is Ending.BUDGET
+
+
+def test_what_says_nothing_is_not_asked_for_and_wrapped_lines_are_asked_for_as_one():
+    model = Model(Said([tone(0.5)]))
+    list(speaking(model, "***\nSome words\nand more."))
+    assert [r.text for r in model.asked] == ["Some words and more."]
 
 
 def test_long_texts_are_spoken_in_pieces_with_pauses_between():

@@ -61,3 +61,14 @@ def test_short_texts_and_what_is_not_complete_have_no_pace():
     assert drawn(ending=Ending.LOOP).pace is None
     assert drawn(6.0).pace is None  # over before it can have said its text
     assert drawn(3.0, text_bytes=40).fault([drawn()]) == 0
+
+
+def test_a_text_of_numbers_is_in_pace_with_the_words_it_is_read_as():
+    def said(text: str, *, as_long_as: str) -> Drawn:
+        stream = SimpleNamespace(utterance=utterance([[0]] * round(len(as_long_as) / 15 * 12.5)), ending=Ending.ITSELF)
+        return Drawn.of(text, stream)  # type: ignore[arg-type]
+
+    spelled = "Two thousand one hundred and forty-seven, four hundred and eighty-three, six hundred and forty-eight."
+    numbers = said("2147, 483, 648.", as_long_as=spelled)
+    assert numbers.fault([said(spelled, as_long_as=spelled)]) == 0
+    assert said("2147, 483, 648.", as_long_as=spelled * 3).fault([numbers]) > 0
