@@ -44,12 +44,15 @@ _CLOSED = (".", "!", "?", ":", ";", ",", "。", "！", "？", "：", "…", '"')
 
 
 def speakable(text: str) -> str:
-    """Plain sentences, a line each, out of markdown, code, addresses, paths, tables, emoji and markup."""
+    """Plain sentences out of markdown, code, addresses, paths, tables, emoji and markup.
+
+    A line each; an empty one stands between paragraphs, where the service pauses for longer.
+    """
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").encode("utf-8", "ignore").decode())
     text = _FENCE.sub("\nCode omitted.\n", text)
     text = _LINK_TARGET.sub("", _TAG.sub("", _BREAK.sub("\n\n", _COMMENT.sub("", text))))
     lines = [_line(line) for line in _unwrapped(_without_tables(text.split("\n")))]
-    return "\n".join(line for line in lines if line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 def pieces(text: str, most: int) -> Iterator[str]:

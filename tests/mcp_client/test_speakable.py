@@ -7,11 +7,11 @@ from mcp_client.speakable import pieces, speakable
 WRAPPED = "The quick brown fox jumps over the lazy dog, goes home, and sees"  # as wide as wrapped prose
 CASES = [
     ("Hello there.", "Hello there."),
-    ("# Title\n\nText.", "Title.\nText."),
+    ("# Title\n\nText.", "Title.\n\nText."),
     ("- **one**\n- two", "one.\ntwo."),
     ("1. first\n2) second", "first.\nsecond."),
     ("- [x] done\n- [ ] open", "done.\nopen."),
-    ("```python\nx = 1\n```\nDone.", "Code omitted.\nDone."),
+    ("```python\nx = 1\n```\nDone.", "Code omitted.\n\nDone."),
     ("~~~\nx\n~~~", "Code omitted."),
     ("```\nunclosed", "Code omitted."),
     ("Use `foo_bar` now", "Use foo bar now"),
@@ -25,7 +25,7 @@ CASES = [
     ("|a|b|\n|-|-|\n|1|2|\n|3|4|\nAfter", "A table of 2 rows: a, b.\nAfter"),
     ("Great 🎉 work", "Great work"),
     ("✅ Tests pass\n❌ Lint", "done, Tests pass\nfailed, Lint"),
-    ("<speak>Hi <break time='1s'/>there</speak>", "Hi\nthere"),
+    ("<speak>Hi <break time='1s'/>there</speak>", "Hi\n\nthere"),
     ("<|im_end|>Hi<!-- no -->", "Hi"),
     ("5 < 6 and 7 > 3", "5 < 6 and 7 > 3"),
     ("***both*** and _it_ and ~~gone~~", "both and it and gone"),
@@ -35,7 +35,7 @@ CASES = [
     ("x -> y", "x to y"),
     ("bell\x07here, zero\u200bwidth", "bell here, zerowidth"),
     ("me@ex.com", "me at ex dot com"),
-    ("A claim[^1].\n\n[^1]: Source", "A claim.\nSource"),
+    ("A claim[^1].\n\n[^1]: Source", "A claim.\n\nSource"),
     ("Don\u2019t", "Don't"),
     ("中文，没有标记。", "中文，没有标记。"),  # noqa: RUF001
     ("half \ud800 char", "half char"),
@@ -49,12 +49,12 @@ CASES = [
         "今天早上我们一起去了公园看见了很多人在那里散步还有\n孩子。",
         "今天早上我们一起去了公园看见了很多人在那里散步还有孩子。",
     ),
-    ("今天早上我们一起去了公园看见了很多人在那里\n\n散步。", "今天早上我们一起去了公园看见了很多人在那里。\n散步。"),
+    ("今天早上我们一起去了公园看见了很多人在那里\n\n散步。", "今天早上我们一起去了公园看见了很多人在那里。\n\n散步。"),
     (f"# {WRAPPED}\nText.", f"{WRAPPED}.\nText."),
     (f"{WRAPPED}:\n- one\n1. two", f"{WRAPPED}:\none.\ntwo."),
-    (f"{WRAPPED}.\n\n{WRAPPED}\n---\nText", f"{WRAPPED}.\n{WRAPPED}.\nText"),
+    (f"{WRAPPED}.\n\n{WRAPPED}\n---\nText", f"{WRAPPED}.\n\n{WRAPPED}.\n\nText"),
     (f"{WRAPPED}  \nJane\n❌ Lint", f"{WRAPPED}.\nJane\nfailed, Lint"),
-    (f"{WRAPPED}<br>Jane\n\n{WRAPPED}\n|a|b|\n|-|-|", f"{WRAPPED}.\nJane\n{WRAPPED}.\nA table of 0 rows: a, b."),
+    (f"{WRAPPED}<br>Jane\n\n{WRAPPED}\n|a|b|\n|-|-|", f"{WRAPPED}.\n\nJane\n\n{WRAPPED}.\n\nA table of 0 rows: a, b."),
     ("Shall I compare thee\nTo a summer's day", "Shall I compare thee\nTo a summer's day"),
 ]
 
