@@ -4,25 +4,32 @@ python -m benchmarks.engine --shape 0.6b --precision float32 bfloat16 int8     #
 python -m benchmarks.engine --model models/demo/finetuned --streams 1 4        # a checkpoint at hand
 python -m benchmarks.engine --shape 1.7b --streams 1 4 16 64                   # for a CUDA device
 
-The two speak in turns, `--rounds` times, and medians are shown: another job on the machine disturbs both alike. The
-floor is the time in which a large copy moves as many bytes as a frame's weights have.
+They speak in turns, `--rounds` times, and medians are shown, with p95 of the first sound over all utterances: another
+job on the machine disturbs all alike. The floor is the time in which a large copy, in the same turns, moves as many
+bytes as a frame's weights have. Several streams are one batch to the official package. Parts are timed in a run of
+their own, in which the device is waited for after each. Memory is the peak of one system alone, its weights included.
 """
 
 import pipelines  # noqa: F401, I001  sets how OpenMP waits, before torch is imported
 import argparse
-import resource
+import gc
+import math
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
 
 from benchmarks.shapes import SHAPES, build_model
 from voice import checkpoint
+from voice.audio import SAMPLE_RATE
 from voice.engine.engine import Engine
 from voice.engine.linear import Precision
 from voice.engine.voices import Voice
@@ -43,7 +50,6 @@ class Times:
     first_chunk: float
     first_audible: float
     frames: int
-    parts: dict[str, float] = field(default_factory=dict)  # of all frames
 
     @property
     def frame(self) -> float:
@@ -88,104 +94,157 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def time_official(tts: Qwen3TTSModel, prompt: Any, frames: int) -> Times:
-    """The whole utterance: nothing is heard before."""
+class Memory:
+    """The peak of what this process, or on CUDA the card, has held since the last reset. Bytes."""
+
+    def __init__(self, device: str) -> None:
+        self._on_cuda = device.startswith("cuda")
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        gc.collect()
+        if self._on_cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+
+    def peak(self) -> int:
+        """So far."""
+        if self._on_cuda:
+            return torch.cuda.max_memory_allocated()
+        [line] = [li for li in Path("/proc/self/status").read_text().splitlines() if li.startswith("VmHWM")]
+        return 1024 * int(line.split()[1])
+
+
+def time_official(tts: Qwen3TTSModel, voice: Voice, frames: int, streams: int) -> Times:
+    """All of them in one batch: nothing is heard before it is whole."""
+    prompt: dict[str, list[Any]] = {
+        "ref_code": [None], "ref_spk_embedding": [voice.embedding], "x_vector_only_mode": [True], "icl_mode": [False]
+    }  # fmt: skip
     started = time.perf_counter()
     tts.generate_voice_clone(
-        TEXT, language="english", voice_clone_prompt=prompt, max_new_tokens=frames + 1, eos_token_id=NEVER,
-        non_streaming_mode=True,
+        [TEXT] * streams, language=["english"] * streams,
+        voice_clone_prompt={name: values * streams for name, values in prompt.items()}, max_new_tokens=frames + 1,
+        eos_token_id=NEVER, non_streaming_mode=True,
     )  # fmt: skip
     whole = time.perf_counter() - started
     return Times(whole, whole, whole, frames)
 
 
-def timed(parts: dict[str, float], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that adds its time to a part."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return function(*arguments, **options)
-        finally:
-            parts[name] = parts.get(name, 0.0) + time.perf_counter() - started
-
-    return call
-
-
 def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> list[Times]:
     """So many utterances at once; of each when its chunks came."""
-    core, parts = engine.core, dict[str, float]()
-    originals = (core.frame, core.draw, core.read, core.samples)
-    decode = core.samples
-    core.frame = timed(parts, "whole frames", core.frame)  # type: ignore[method-assign]
-    core.draw = timed(parts, "predictor", core.draw)  # type: ignore[method-assign]
-    core.read = timed(parts, "talker", core.read)  # type: ignore[method-assign]
-    core.samples = timed(parts, "codec", lambda due: list(decode(due)))  # type: ignore[method-assign]
     times: list[Times] = []
 
     def listen(seed: int) -> None:
-        utterance = core.lay_out(Request(TEXT, voice.name, language="en", seed=seed), voice, budget=frames)
         started = time.perf_counter()
-        first = audible = 0.0
+        utterance = engine.core.lay_out(Request(TEXT, voice.name, language="en", seed=seed), voice, budget=frames)
+        first, audible, heard = 0.0, None, 0
         for chunk in engine.scheduler.submit(utterance):
-            first = first or time.perf_counter() - started
-            if not audible and abs(chunk).max() > AUDIBLE:
-                audible = time.perf_counter() - started
-        times.append(Times(time.perf_counter() - started, first, audible or first, frames))
+            since = time.perf_counter() - started
+            first = first or since
+            if audible is None and len(loud := np.flatnonzero(np.abs(chunk) > AUDIBLE)):
+                # played as it comes: after what came before it, or when it is there
+                audible = max(since, first + heard / SAMPLE_RATE) + int(loud[0]) / SAMPLE_RATE
+            heard += len(chunk)
+        whole = time.perf_counter() - started
+        times.append(Times(whole, first, audible or whole, frames))
 
     threads = [threading.Thread(target=listen, args=(seed,)) for seed in range(streams)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    core.frame, core.draw, core.read, core.samples = originals  # type: ignore[method-assign]
-    times[0].parts = {name: spent / frames for name, spent in parts.items()}
     return times
 
 
-def compare(
-    tts: Qwen3TTSModel, engine: Engine, options: argparse.Namespace, precision: Precision, floor: float
-) -> None:
-    """Print a table of one precision."""
-    width = tts.model.config.talker_config.hidden_size
-    voice = Voice("me", embedding=torch.randn(width, generator=torch.Generator().manual_seed(0)))
-    prompt = {
-        "ref_code": [None], "ref_spk_embedding": [voice.embedding], "x_vector_only_mode": [True], "icl_mode": [False]
-    }  # fmt: skip
-    time_engine(engine, voice, 4, 1)
-    official: list[Times] = []
-    ours: list[Times] = []
-    for _ in range(options.rounds):
-        if precision is not Precision.int8:
-            official.append(time_official(tts, prompt, options.frames))
-        ours += time_engine(engine, voice, options.frames, 1)
-    if official:
-        whole = statistics.median(t.whole for t in official)
-        print(_row("qwen_tts", precision, Times(whole, whole, whole, options.frames), floor))
-    names = ("whole", "first_chunk", "first_audible")
-    whole, first, audible = (statistics.median(getattr(t, name) for t in ours) for name in names)
-    median = Times(whole, first, audible, options.frames)
-    print(_row("engine", precision, median, floor))
-    parts = {name: statistics.median(t.parts[name] for t in ours) for name in ours[0].parts}
-    for name, spent in {**parts, "prompt and host": max(median.frame - sum(parts.values()), 0.0)}.items():
-        print(f"|   of which {name} | | | {1e3 * spent:.1f} | | | | | | |")
-    for streams in options.streams:
-        if streams > 1:
+def time_parts(engine: Engine, voice: Voice, frames: int) -> dict[str, float]:
+    """Seconds a frame that each part of one utterance takes; the device is waited for after each."""
+    core, parts = engine.core, dict[str, float]()
+    decode = core.samples
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
             started = time.perf_counter()
-            times = time_engine(engine, voice, options.frames, streams)
-            elapsed = time.perf_counter() - started
-            audio = streams * options.frames * FRAME_SECONDS / elapsed
-            first = sorted(t.first_audible for t in times)[int(0.95 * (streams - 1))]
-            print(
-                f"| engine, {audio:.2f} s of audio a second | {precision} | {streams} | | | | {first:.3f} (p95) | | | |"
-            )
+            result = function(*arguments)
+            _wait(str(core.device))
+            parts[name] = parts.get(name, 0.0) + time.perf_counter() - started
+            return result
+
+        return call
+
+    with ExitStack() as patched:
+        for name, part, function in (
+            ("draw", "predictor", core.draw),
+            ("read", "talker", core.read),
+            ("read_prompt", "prompt", core.read_prompt),
+            ("samples", "codec", lambda due: list(decode(due))),
+        ):
+            patched.enter_context(mock.patch.object(core, name, timed(part, function)))
+        # whole frames are one graph on CUDA, which cannot be told apart
+        patched.enter_context(mock.patch.object(type(core), "runs_whole_frames", property(lambda _: False)))
+        [times] = time_engine(engine, voice, frames, 1)
+    spent = {name: seconds / frames for name, seconds in parts.items()}
+    return {**spent, "host": max(times.frame - sum(spent.values()), 0.0)}
 
 
-def _row(who: str, precision: Precision, times: Times, floor: float) -> str:
-    later = f"{1e3 * times.later_frame:.1f}" if times.first_chunk < times.whole else ""
-    frame, first = times.frame, f"{times.first_chunk:.3f} | {times.first_audible:.3f}"
-    ratios = f"{frame / FRAME_SECONDS:.2f} | {frame / floor:.2f}"
-    return f"| {who} | {precision} | 1 | {1e3 * frame:.1f} | {later} | {first} | {ratios} | {times.whole:.2f} |"
+@dataclass
+class Turns:
+    """What was measured in turns."""
+
+    copies: list[float] = field(default_factory=list)  # bytes a second
+    times: dict[tuple[str, int], list[list[Times]]] = field(default_factory=dict)  # by system and streams: rounds
+    parts: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, system: str, streams: int, times: list[Times]) -> None:
+        """One round of one system."""
+        self.times.setdefault((system, streams), []).append(times)
+
+
+def measure(tts: Qwen3TTSModel, engine: Engine, voice: Voice, options: argparse.Namespace, *, beside: bool) -> Turns:
+    """Everything in turns. `beside`: the official package, too."""
+    turns, device = Turns(), str(engine.core.device)
+    time_engine(engine, voice, 4, 1)
+    for _ in range(options.rounds):
+        turns.copies.append(copy_rate(device))
+        turns.parts.append(time_parts(engine, voice, options.frames))
+        for streams in options.streams:
+            if beside and streams <= options.official_streams:
+                turns.add("qwen_tts", streams, [time_official(tts, voice, options.frames, streams)])
+            turns.add("engine", streams, time_engine(engine, voice, options.frames, streams))
+    return turns
+
+
+def report(turns: Turns, precision: Precision, bytes_read: int) -> None:
+    """Rows of one precision."""
+    floor = bytes_read / statistics.median(turns.copies)
+    for (system, streams), rounds in turns.times.items():
+        print(_row(system, precision, streams, rounds, floor))
+    for name in turns.parts[0]:
+        print(
+            f"|   of which {name} | | | {1e3 * statistics.median(p[name] for p in turns.parts):.1f} | | | | | | | | |"
+        )
+
+
+def _row(system: str, precision: Precision, streams: int, rounds: Sequence[Sequence[Times]], floor: float) -> str:
+    every = [times for one in rounds for times in one]
+    frame, first, audible, later = (
+        statistics.median(getattr(t, name) for t in every)
+        for name in ("frame", "first_chunk", "first_audible", "later_frame")
+    )
+    whole = statistics.median(max(t.whole for t in one) for one in rounds)
+    audio = streams * every[0].frames * FRAME_SECONDS / whole
+    cells = [
+        *(system, precision, streams, f"{1e3 * frame:.1f}", f"{1e3 * later:.1f}" if later else ""),
+        *(f"{first:.3f}", f"{audible:.3f}", f"{_p95([t.first_audible for t in every]):.3f}"),
+        *(f"{frame / FRAME_SECONDS:.2f}", f"{frame / floor:.2f}", f"{whole:.2f}", f"{audio:.2f}"),
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
 def main() -> None:
@@ -197,31 +256,43 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", nargs="+", type=int, default=[1])
+    parser.add_argument("--official-streams", type=int, default=64, help="no larger batch for qwen_tts")
     options = parser.parse_args()
     device = checkpoint.default_device()
-    rate = copy_rate(device)
+    memory = Memory(device)
     name = torch.cuda.get_device_name() if device != "cpu" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{options.model or options.shape}, {name}, {options.frames} frames, a copy moves {rate / 1e9:.1f} GB/s\n")
-    columns = "ms a frame | of later ones | first chunk s | first audible s | RTF | x floor | whole s"
-    print(f"| who | weights | streams | {columns} |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for precision in options.precision:
-        dtype = torch.float32 if precision is Precision.float32 else torch.bfloat16
-        if options.model:
-            tts = checkpoint.load(Path(options.model), device=device, dtype=dtype, cloning=True)
-        else:
-            tts = build_model(options.shape, device=device, dtype=dtype)
-        tts.model.config.talker_config.codec_eos_token_id = NEVER
-        floor = bytes_a_frame(tts.model.talker, precision) / rate
-        engine = Engine.of(tts, slots=max(options.streams), positions=512, precision=precision)
-        compare(tts, engine, options, precision, floor)
-        del tts, engine
-    peak = (
-        torch.cuda.max_memory_allocated()
-        if device != "cpu"
-        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    )
-    print(f"\npeak memory {peak / 1e9:.2f} GB, both at once")
+    print(f"{options.model or options.shape}, {name}, {options.frames} frames, {options.rounds} rounds\n")
+    columns = "ms a frame | of later ones | first chunk s | first audible s | its p95 | RTF | x floor | whole s"
+    print(f"| who | weights | streams | {columns} | audio s a second |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    notes = [run(options, precision, device, memory) for precision in options.precision]
+    print("\n" + "\n".join(notes))
+
+
+def run(options: argparse.Namespace, precision: Precision, device: str, memory: Memory) -> str:
+    """Print the rows of one precision. Returns a line on copies and memory."""
+    dtype = torch.float32 if precision is Precision.float32 else torch.bfloat16
+    if options.model:
+        tts = checkpoint.load(Path(options.model), device=device, dtype=dtype, cloning=True)
+    else:
+        tts = build_model(options.shape, device=device, dtype=dtype)
+    config = tts.model.config.talker_config
+    config.codec_eos_token_id = NEVER
+    voice = Voice("me", embedding=torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(0)))
+    beside, most = precision is not Precision.int8, max(options.streams)
+    memory.reset()
+    if beside:
+        time_official(tts, voice, options.frames, min(most, options.official_streams))
+    official_peak = memory.peak()
+    engine = Engine.of(tts, slots=most, positions=512, precision=precision)
+    turns = measure(tts, engine, voice, options, beside=beside)
+    report(turns, precision, bytes_a_frame(tts.model.talker, precision))
+    del tts
+    memory.reset()
+    time_engine(engine, voice, options.frames, most)
+    copies = " ".join(f"{rate / 1e9:.1f}" for rate in turns.copies)
+    peaks = f"{memory.peak() / 1e9:.2f} GB the engine" + f", {official_peak / 1e9:.2f} GB qwen_tts" * beside
+    return f"{precision}: a copy moves {copies} GB/s; at its peak holds {peaks}, with {most} streams"
 
 
 if __name__ == "__main__":
