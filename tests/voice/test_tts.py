@@ -151,6 +151,26 @@ def test_numbers_that_draw_nothing_are_refused(changed: dict[str, Any]):
         Sampling(**changed)
 
 
+def test_a_text_that_the_slot_could_not_speak_to_its_end_is_refused(tiny: Any, reference: Reference):
+    long = Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=True, delivery=Delivery(split=False))
+    text = "word " * 200  # 1,000 bytes are 67 s of speech
+    taken = len(long._engine.core.lay_out(Request("a", "me"), long._spoken, budget=None).opening.text)
+    long._engine.core.positions = taken + 1_000 + 700
+    with pytest.raises(InputError, match="about 834 frames"):
+        long.speak(Request(text, "me"))
+    long._engine.core.positions = taken + 1_000 + 900
+    assert long._engine.core.lay_out(Request(text, "me"), long._spoken, budget=None).budget >= 834
+
+
+def test_no_memory_for_a_clone_is_said(tiny: Any, reference: Reference, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(tiny, "create_voice_clone_prompt", fail)
+    with pytest.raises(InputError, match="too little memory"):
+        Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=True)
+
+
 @pytest.mark.parametrize("layout", list(Layout))
 def test_a_text_that_does_not_fit_is_refused_in_both_layouts(tiny: Any, reference: Reference, layout: Layout):
     voice = Qwen3TTS.zero_shot(tiny, reference, voice="me", in_context=False, delivery=Delivery(split=False))

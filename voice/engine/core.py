@@ -1,6 +1,7 @@
 """The engine without threads: utterances begin in slots, frames are drawn for all of them, chunks become samples."""
 
 import copy
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from voice.audio import Waveform
+from voice.audio import FRAME_RATE, Waveform
 from voice.engine import sampling
 from voice.engine.frames import Draws, Frames
 from voice.engine.graphs import Graphs
@@ -24,6 +25,7 @@ from voice.engine.voices import Voice
 from voice.errors import InputError
 from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
 from voice.request import Request, Sampling
+from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -110,14 +112,15 @@ class Core:
             instruction = instruction_ids(self._tokenizer, request.instruct) if request.instruct else []
         situation = voice.situation(request, instruction, self.vocabulary)
         opening = build_opening(role, text, situation, self.vocabulary)
-        taken = max(len(opening.text) + 2, len(opening.text) + len(opening.beside))
-        if taken > self.positions:
+        room = self.positions - len(opening.text)
+        usual = math.ceil(FRAME_RATE * spoken_bytes(request.text) / USUAL_BYTES_A_SECOND)
+        needed = max(2, len(opening.beside), usual if budget is None else min(budget, usual))
+        if needed > room:
             raise InputError(
-                f"text, reference and instruction take {taken} positions, there is room for "
-                f"{self.positions}. Send a shorter text or use a shorter reference."
+                f"text, reference and instruction take {self.positions - room} positions and about {needed} frames of "
+                f"speech, there is room for {self.positions}. Send a shorter text or use a shorter reference."
             )
         asked = request.sampling or self._sampling
-        room = self.positions - len(opening.text)
         frames = room if budget is None else min(budget, room)
         return Utterance(request, voice, situation, asked, opening, heard, frames)
 

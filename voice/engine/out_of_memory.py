@@ -15,5 +15,5 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def no_memory() -> InputError:
-    """What is said to whoever could not be spoken for want of memory."""
-    return InputError("the device has too little memory for this utterance. Free some, or use a smaller model.")
+    """What is said to whoever could not be spoken for, or as, for want of memory."""
+    return InputError("the device has too little memory for this. Free some, or use a smaller model.")

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voice.audio import SAMPLE_RATE, Waveform, seconds
+from voice.engine.out_of_memory import is_out_of_memory, no_memory
 from voice.errors import InputError
 from voice.prompt import Situation, Vocabulary, reference_ids
 from voice.request import Request
@@ -56,16 +57,22 @@ def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[st
     """A voice that imitates clips: in context where their texts are given, else by its speaker embedding alone.
 
     Of several clips the embedding is the mean, and in context they follow each other as one. Raises InputError for a
-    checkpoint that cannot clone, and for clips one of which is too short or silent, or that are too long in all.
+    checkpoint that cannot clone, for clips one of which is too short or silent, or that are too long in all, and where
+    memory is short.
     """
     if tts.model.tts_model_type != "base":
         raise InputError(f"a {tts.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/.")
     _require_references(waveforms)
     said: Sequence[str | None] = texts or [None] * len(waveforms)
-    items = [
-        tts.create_voice_clone_prompt((waveform, SAMPLE_RATE), ref_text=text, x_vector_only_mode=text is None)[0]
-        for waveform, text in zip(waveforms, said, strict=True)
-    ]
+    try:
+        items = [
+            tts.create_voice_clone_prompt((waveform, SAMPLE_RATE), ref_text=text, x_vector_only_mode=text is None)[0]
+            for waveform, text in zip(waveforms, said, strict=True)
+        ]
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise no_memory() from error
+        raise
     # copies: the library makes them in inference mode
     embedding = torch.stack([item.ref_spk_embedding.float().clone() for item in items]).mean(0)
     if texts is None:
