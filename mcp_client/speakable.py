@@ -31,7 +31,7 @@ _RULE = re.compile(r"^[ \t]*([-*_=])(?:[ \t]*\1){2,}[ \t]*$")
 _ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$|^[^|\n]+\|[^\n]*\|[^\n]*$")
 _TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _QUOTE = re.compile(r"^[ \t]*(?:>[ \t]?)+")
-SHORTEST_WRAPPED = 60  # columns, a sign of Chinese or Japanese as three: what the service takes for wrapped, too
+SHORTEST_WRAPPED = 60  # columns, a wide sign as three: what the service takes for wrapped, too (voice/sentences.py)
 _SPACELESS = re.compile("[\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef]")  # scripts without spaces between words
 _SYMBOLS = {
     "&amp;": "and", "&lt;": "less than", "&gt;": "greater than", "&nbsp;": " ", "&quot;": '"', "&#39;": "'",
@@ -108,12 +108,14 @@ def _is_plain(line: str) -> bool:
 
 
 def _goes_on(line: str) -> bool:
-    ends = _HEADING.match(line) or line.endswith(("  ", "\\", *_CLOSED))
-    return not ends and _columns(line) >= SHORTEST_WRAPPED
+    text = line.strip()
+    ends = _HEADING.match(line) or _RULE.match(line) or line.endswith(("  ", "\\", *_CLOSED))
+    is_one_word = not (" " in text or _SPACELESS.search(text))  # an address
+    return not (ends or is_one_word) and _columns(text) >= SHORTEST_WRAPPED
 
 
 def _columns(line: str) -> int:
-    return sum(3 if _SPACELESS.match(character) else 1 for character in line)
+    return sum(3 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
 def _line(line: str) -> str:

@@ -25,14 +25,14 @@ class Permit:
         """Give the place to the next one and go on without: for a client that is slow to listen."""
         if self._has_place:
             self._has_place = False
-            self._gate._free(self._caller)
+            self._gate._step_aside(self._caller)
 
     def leave(self) -> None:
         """The request is over."""
         if self._is_open:
             self._is_open = False
-            self.step_aside()
-            self._gate._close(time.monotonic() - self._since)
+            self._gate._leave(self._caller, time.monotonic() - self._since, has_place=self._has_place)
+            self._has_place = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +50,8 @@ class Gate:
         self._places, self._queue, self._wait_seconds = active, queue, wait_seconds
         self._active = active  # the number of places
         self._waiting: deque[_Turn] = deque()
-        self._taken: Counter[str] = Counter()  # places, by caller
-        self._open = 0  # those who have begun, whether they still have a place or stepped aside
+        self._begun: Counter[str] = Counter()  # by caller: requests with a place, and those that stepped aside
+        self._aside: Counter[str] = Counter()  # those
         self._usual_seconds = 5.0  # that a request takes
 
     @property
@@ -61,24 +61,24 @@ class Gate:
 
     @property
     def open(self) -> int:
-        """Requests that are being spoken."""
-        return self._open
+        """Requests that are being spoken, whether they still have a place or stepped aside."""
+        return self._begun.total()
 
     async def enter(self, caller: str = "") -> Permit:
         """Wait for a place. Raises Problem 429 where the queue is full or the wait was too long.
 
-        Who has the fewest places comes first. In a full queue a caller takes the place of one who has more there.
+        Whose caller is spoken to least comes first. In a full queue a caller takes the place of one who has more there.
+        Of those that stepped aside a caller may have no more than are left for others.
         """
-        if self._open >= self._active + self._queue:  # most of them slow to listen
-            raise self._busy("the voice has more listeners than it can")
+        if self._aside[caller] > max(1, self._queue - self._aside.total()) or self.open >= self._active + self._queue:
+            raise self._busy("the voice has more listeners than it can, most of them slow")
         if self._places and not self._waiting:
             self._places -= 1
-            self._taken[caller] += 1
+            self._begun[caller] += 1
         elif self.waiting >= self._queue and not self._make_room(caller):
             raise self._busy("the voice has more to say than it can")
         else:
             await self._wait(caller)
-        self._open += 1
         return Permit(self, caller)
 
     def _make_room(self, caller: str) -> bool:
@@ -100,8 +100,9 @@ class Gate:
         except BaseException as error:  # too long, or the client has gone, or others had fewer
             if turn in self._waiting:
                 self._waiting.remove(turn)
-            elif not turn.comes.exception():
-                self._free(caller)  # its place came at the same moment
+            elif not turn.comes.exception():  # its place came at the same moment
+                _less(self._begun, caller)
+                self._free()
             if isinstance(error, TimeoutError):
                 raise self._busy(f"the voice was busy for {self._wait_seconds:g} s") from None
             raise
@@ -111,18 +112,31 @@ class Gate:
         seconds = min(max(seconds, 1), _LONGEST_RETRY)
         return busy(f"{what}. Try again in {seconds} s.", retry_seconds=seconds)
 
-    def _free(self, caller: str) -> None:
-        self._taken[caller] -= 1
-        if not self._taken[caller]:
-            del self._taken[caller]
+    def _free(self) -> None:
+        """A place goes to who waits, if anybody does."""
         if not self._waiting:
             self._places += 1
             return
-        turn = min(self._waiting, key=lambda waiting: self._taken[waiting.caller])
+        turn = min(self._waiting, key=lambda waiting: self._begun[waiting.caller])
         self._waiting.remove(turn)
-        self._taken[turn.caller] += 1
+        self._begun[turn.caller] += 1
         turn.comes.set_result(None)
 
-    def _close(self, seconds: float) -> None:
-        self._open -= 1
+    def _step_aside(self, caller: str) -> None:
+        self._aside[caller] += 1
+        self._free()
+
+    def _leave(self, caller: str, seconds: float, *, has_place: bool) -> None:
+        _less(self._begun, caller)
+        if has_place:
+            self._free()
+        else:
+            _less(self._aside, caller)
         self._usual_seconds += 0.1 * (seconds - self._usual_seconds)
+
+
+def _less(counts: Counter[str], caller: str) -> None:
+    """One less; nobody is remembered longer than their requests."""
+    counts[caller] -= 1
+    if not counts[caller]:
+        del counts[caller]

@@ -17,6 +17,7 @@ _BULLET = re.compile(r"(?:[-+*•‣◦▪·]\s|[—–]|\(?\d{1,3}[.)]\s|\(?[a-
 # Columns; a wide sign counts three, as in spoken_bytes. Verses and items are shorter than the first, and a line that is
 # longer than the last one is a paragraph that nobody has wrapped
 SHORTEST_WRAPPED, LONGEST_WRAPPED = 60, 120
+ITEM_WORDS = 2  # a line of no more, without a mark, may be an item, though the next one begins with a small letter
 
 _WIDE_MARKS = "。！？｡"
 _MARKS = ".!?…" + _WIDE_MARKS
@@ -34,17 +35,17 @@ _CARRIES_ON = re.compile(r"[とっはがをにのもでなへ]|이?라[고는며
 
 # A name, a number or an example follows these: no sentence ends with them
 _LEADING_WORDS = (
-    "mr mrs ms messrs dr prof st mt vs e.g i.e cf vol fig approx dept gen col capt lt rev hon "
-    "z.b d.h bzw ca nr evtl ggf inkl sog vgl hrsg "
-    "mme mlle mm p.ex ex av bd éd chap "
-    "sr sra srta dra ud uds dña p.ej ej núm pág "
-    "sig sigg sig.ra dott dott.ssa prof.ssa avv ing pag "
-    "exmo exma eng "
-    "т.е т.к ул кв стр рис проф акад просп"
+    "mr mrs ms messrs dr prof st mt ft vs e.g i.e cf vol fig approx dept gen col capt lt sgt rev hon sen gov rep "
+    "z.b d.h bzw ca nr abb tab evtl ggf inkl sog vgl hrsg fa fr "
+    "mme mlle mm mgr ste p.ex ex av bd boul éd chap "
+    "sr sra srta dra gral lic ud uds dña p.ej ej núm pág "
+    "sig sigg sig.ra dott dott.ssa prof.ssa avv ing arch pag "
+    "exmo exma profa eng dep séc "
+    "т.е т.к ул пл пр кв стр рис гл ст св проф акад просп"
 )
 # These end in a full stop and may be a sentence's last word. Those of one letter are seen by their form, as are those
 # with full stops between letters
-_TRAILING_WORDS = "jr inc ltd co corp etc usw usf hr o.ä ecc гг вв см им руб тыс млн млрд др"
+_TRAILING_WORDS = "jr inc ltd co corp etc al usw usf hr o.ä jh mio mrd tel cía ecc гг вв см им руб долл тыс млн млрд др"
 # Behind an abbreviation these begin a sentence: pronouns, articles and the like, with which hardly a name begins. Not
 # "I", which is a capital inside sentences, too
 _STARTING_WORDS = (
@@ -111,6 +112,9 @@ def _runs_on(before: str, line: str) -> bool:
     if _BULLET.match(line):
         return False
     if (first := _LETTER.search(line)) and first[0].islower():
+        is_item = len(before.split()) <= ITEM_WORDS and not _ENDED.search(before) and not _SIGN.match(before)
+        if is_item or before.endswith((":", "：")):
+            return False
         return not re.search(r"(?<!\.)\.$", before) or _is_abbreviation(_word_before(before[:-1]))
     shortest = 0 if _ENDED.search(before, max(0, len(before) - LOOK)) else SHORTEST_WRAPPED
     return shortest <= _columns(before) <= LONGEST_WRAPPED

@@ -13,6 +13,7 @@ from voice.audio import FRAME_RATE, Waveform, read_waveform
 from voice.engine.delivery import PLAIN, Delivery, Speaking
 from voice.engine.engine import Engine
 from voice.engine.linear import Precision
+from voice.engine.listener import Listener
 from voice.engine.scheduler import Ending, Stream, Watch
 from voice.engine.voices import Voice, clone, designed
 from voice.engine.voices import speaker as speaker_of
@@ -111,7 +112,7 @@ class Qwen3TTS:
 
     def stream(self, request: Request) -> Speaking:
         """Yield the utterance in chunks, the first after one frame. Closing the iterator stops it."""
-        return self._speaking(request, self._delivery, hold=False, group=request.caller or object())
+        return self._speaking(request, self._delivery, hold=False, group=object())
 
     def batch(self, requests: Sequence[Request]) -> list[Speech]:
         """Synthesise many at a time; each result is what the request alone would give."""
@@ -128,11 +129,17 @@ class Qwen3TTS:
         if request.voice != self.voice:
             raise InputError(f"voice {request.voice!r} is not loaded. This is {self.voice!r}.")
 
-        def begin(piece: Request, watch: Watch | None) -> Stream:
+        def begin(piece: Request, watch: Watch | None, listener: Listener) -> Stream:
             budget = frame_budget(piece.text) if delivery.budget else None
             utterance = self._engine.core.lay_out(piece, self._spoken, budget=budget)
             return self._engine.scheduler.submit(
-                utterance, ramp=delivery.ramp, ahead=delivery.ahead, watch=watch, group=group
+                utterance,
+                ramp=delivery.ramp,
+                ahead=delivery.ahead,
+                watch=watch,
+                listener=listener,
+                caller=request.caller,
+                group=group,
             )
 
         return Speaking(request, begin, delivery, hold=hold)

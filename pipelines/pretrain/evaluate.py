@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from pipelines.eval.metrics import normalise
 from pipelines.hearing import hear
+from pipelines.pretrain.aligner.cer import character_errors
 from pipelines.pretrain.aligner.checkpoint import load_recogniser
 from pipelines.pretrain.aligner.model import Recogniser
-from pipelines.pretrain.aligner.spelling import misspelt
 from pipelines.pretrain.corpus import clip_waveform, read_side
 from voice import checkpoint
 from voice.asr import ASR, load_asr
@@ -109,7 +109,7 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One source of speakers, imitated in one way. WER and letters over all texts together; shares of all clones."""
+    """One source of speakers, imitated in one way. WER and CER over all texts together; shares of all clones."""
 
     source: str
     way: str
@@ -118,11 +118,11 @@ class Score:
     wer_original: float
     wer: float
     wer_rise: float
-    letters_original: float  # misheard by the aligner's recogniser, of those that are written
-    letters: float
-    letters_wrong: float  # these three are all
-    letters_left_out: float
-    letters_added: float
+    cer_aligner_original: float  # to the aligner's recogniser, which is no judge
+    cer_aligner: float
+    substitutions: float  # these three are all of it
+    deletions: float
+    insertions: float
     nearest_own_original: float  # how often a recording is nearest to its own speaker: the most that a clone can reach
     nearest_own: float
     sim_own: float  # mean cosine to the own voice
@@ -227,7 +227,7 @@ def score(
     clones = [from_pcm16(to_pcm16(s.clone.waveform)) for s in spoken]
     before = wer(texts, originals, asr, audio / source / ("original_long" if way == "long" else "original"))
     after = wer(texts, clones, asr, audio / source / way)
-    misheard = misspelt(texts, clones, recogniser)
+    errors = character_errors(texts, clones, recogniser)
     real, cloned = (likeness(waveforms, names, prints, encoder) for waveforms in (originals, clones))
     return Score(
         source=source,
@@ -237,11 +237,11 @@ def score(
         wer_original=before,
         wer=after,
         wer_rise=after - before,
-        letters_original=misspelt(texts, originals, recogniser).all,
-        letters=misheard.all,
-        letters_wrong=misheard.wrong,
-        letters_left_out=misheard.left_out,
-        letters_added=misheard.added,
+        cer_aligner_original=character_errors(texts, originals, recogniser).rate,
+        cer_aligner=errors.rate,
+        substitutions=errors.substitutions,
+        deletions=errors.deletions,
+        insertions=errors.insertions,
         nearest_own_original=float((real[:, 0] > real[:, 1]).mean()),
         nearest_own=float((cloned[:, 0] > cloned[:, 1]).mean()),
         sim_own=float(cloned[:, 0].mean()),
@@ -295,11 +295,11 @@ def main(config: NanoScore) -> None:
         for measured in evaluate(config, draft / "audio"):
             scores.append(measured)
             log.info(
-                "%-14s %-10s %3d clones  WER %.3f -> %.3f (%+.3f)  letters misheard %.2f -> %.2f (%.2f left out)"
+                "%-14s %-10s %3d clones  WER %.3f -> %.3f (%+.3f)  CER %.2f -> %.2f (%.2f deletions)"
                 "  nearest to their own voice %.2f (recordings %.2f)"
                 "  SIM %.3f, other %.3f  runaways %.3f  RTF %.2f",
                 *(measured.source, measured.way, measured.clones, measured.wer_original, measured.wer),
-                *(measured.wer_rise, measured.letters_original, measured.letters, measured.letters_left_out),
+                *(measured.wer_rise, measured.cer_aligner_original, measured.cer_aligner, measured.deletions),
                 *(measured.nearest_own, measured.nearest_own_original),
                 *(measured.sim_own, measured.sim_other, measured.runaways, measured.rtf),
             )

@@ -2,7 +2,9 @@
 
 import pytest
 
+from mcp_client import speakable as client
 from mcp_client.speakable import pieces, speakable
+from voice import sentences
 
 WRAPPED = "The quick brown fox jumps over the lazy dog, goes home, and sees"  # as wide as wrapped prose
 CASES = [
@@ -55,6 +57,12 @@ CASES = [
     (f"{WRAPPED}.\n\n{WRAPPED}\n---\nText", f"{WRAPPED}.\n\n{WRAPPED}.\n\nText"),
     (f"{WRAPPED}  \nJane\n❌ Lint", f"{WRAPPED}.\nJane\nfailed, Lint"),
     (f"{WRAPPED}<br>Jane\n\n{WRAPPED}\n|a|b|\n|-|-|", f"{WRAPPED}.\n\nJane\n\n{WRAPPED}.\n\nA table of 0 rows: a, b."),
+    ("\u3000" * 30 + "\nText.", "Text."),
+    ("-" * 70 + "\nText.", "Text."),
+    (
+        "https://github.com/some/very/long/path/that/goes/on/and/on/main.py\nThen run it.",
+        "a link to github dot com\nThen run it.",
+    ),
     ("Shall I compare thee\nTo a summer's day", "Shall I compare thee\nTo a summer's day"),
 ]
 
@@ -79,3 +87,9 @@ def test_pieces_end_at_sentences_and_lose_nothing():
     parts = list(pieces(text, 100))
     assert all(len(part) <= 100 and part.endswith(".") for part in parts)
     assert " ".join(parts) == text.strip()
+
+
+def test_what_the_client_keeps_apart_the_service_does_not_join():
+    assert client.SHORTEST_WRAPPED == sentences.SHORTEST_WRAPPED
+    for line in ("The quick brown fox", "今天早上", "오늘 아침에", "カタカナ、ｶﾀｶﾅ", "Ёлка «ёж»"):
+        assert client._columns(line) == sentences._columns(line)

@@ -83,6 +83,36 @@ def test_nobody_is_sent_away_for_who_would_have_as_many():
     run(scenario)
 
 
+def test_who_lets_others_in_and_stays_is_counted_still():
+    async def scenario(gate: Gate) -> None:
+        for _ in range(3):  # slow to listen
+            (await gate.enter("many")).step_aside()
+        speaking = await gate.enter("other")
+        many, one = await ask(gate, "many", "one")
+        speaking.leave()
+        (await one).leave()
+        (await many).leave()
+
+    run(scenario, queue=10)
+
+
+def test_a_caller_who_is_slow_many_times_leaves_room_for_others():
+    async def scenario(gate: Gate) -> None:
+        slow = list[Permit]()
+        with pytest.raises(Problem, match="most of them slow"):
+            for _ in range(20):
+                slow.append(await gate.enter("many"))
+                slow[-1].step_aside()
+        assert len(slow) == 6, "a half of the queue and one"
+        (await gate.enter("one")).leave()
+        for permit in slow:
+            permit.leave()
+        assert gate.open == 0
+        (await gate.enter("many")).leave()
+
+    run(scenario, queue=10)
+
+
 def test_a_place_that_comes_as_its_client_leaves_goes_to_the_next():
     async def scenario(gate: Gate) -> None:
         speaking = await gate.enter("a")

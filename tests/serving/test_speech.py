@@ -83,6 +83,7 @@ def test_events_carry_the_same_sound_and_end_with_the_usage(service: Running, ex
     assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
     assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == expected.tobytes()
     assert events[-1]["type"] == "speech.audio.done"
+    assert events[-1]["ending"] in ("itself", "budget"), "a random model ends as it likes"
     assert events[-1]["usage"]["input_tokens"] == len(TEXT)
 
 

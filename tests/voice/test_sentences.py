@@ -20,6 +20,7 @@ SPACED = {
         "He was born in 1990.|Then came 1991.|It rained.|He is 5.|She is 6.",
         "The king [...] died (!) Today.|Really?|Apples, pears, etc. were sold.|It rained.",
         "1. The first thing.|2. The second one.|Another one.",
+        "Sen. Smith, Gov. Brown and Rep. Lee met Sgt. Miller in Ft. Worth.|Smith et al. (2020) agree.",
     ],
     "de": [
         "Wir treffen uns am 3. Oktober, z.B. um 8 Uhr.|Oder nicht?",
@@ -27,6 +28,7 @@ SPACED = {
         "Am 1. Weltkrieg lag es nicht.|Der 2. Mann kam, z. B. Hans, mit Dr. Meier.|Das war am 3.10. um 8.30 Uhr.",
         "Die Hauptstr. 5 liegt bei Nr. 7, ca. 300 m weiter.|Es kostet 3,14 Euro.|Ludwig XIV. König von Frankreich.",
         "Äpfel, Birnen usw. sind da.|Nüsse usw.|Die gibt es dort.",
+        "Die Fa. Bosch verdient 3 Mio. Euro, Fr. Schmidt 2 Mrd. Dollar.|Siehe Abb. 3 und Tab. 4 im 19. Jh. Teil zwei.",
     ],
     "fr": [
         "M. Dupont est venu.|« Vraiment ? »|Oui.",
@@ -36,6 +38,7 @@ SPACED = {
     "es": [
         "¿Qué hora es?|¡Las tres!|El Sr. Gómez espera.",
         "Los EE. UU. Unidos y los EE. UU. de hoy.|Vive en EE. UU.|Ella no.",
+        "El Gral. Franco y el Lic. Pérez, de García y Cía. Limitada.|Ya está.",
         "¡Hola! ¿qué tal?|Bien.|La pág. 5 y el núm. 3 de D. Juan, p. ej. Tenorio.|¿Sí?",
     ],
     "it": [
@@ -51,6 +54,7 @@ SPACED = {
     "ru": [
         "Он жил на ул. Ленина, т.е. рядом.|Правда?",
         "В 1999 г.|Он уехал в г. Москву.|А. С. Пушкин и т. д. и т. п.|Это всё.",
+        "Он стоит на пл. Ленина, см. гл. 3 и ст. 5.|Это стоит 5 млн долл. США.",
         "«Стой!» — сказал он.|«Да?»|Она ушла.|Стоит 5 руб. за кг.",
     ],
     "ko": [
@@ -155,3 +159,8 @@ def test_marks_that_stand_alone_are_no_sentences(sentence: str):
 def test_rows_of_marks_take_no_time_that_matters(part: str):
     text = part * 50_000 + ".x"
     assert "".join("".join(split_sentences(text)).split())[-1] == "x"
+
+
+@pytest.mark.parametrize("text", ["Options:\nred\ngreen\nblue", "milk\neggs\nbread", "The options are these:\nto go"])
+def test_items_without_bullets_stay_apart(text: str):
+    assert split_sentences(text) == text.split("\n")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Int64
@@ -89,8 +90,9 @@ class Core:
         self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots, dtype=codec)
         self.device = self.frames.talker.device
         self._begin_slots()
-        self._prompts = Prompts(self.frames.talker)
-        self._references = References(self.vocoder)
+        self._gone: WeakSet[Voice] = WeakSet()  # voices that are no more
+        self._prompts = Prompts(self.frames.talker, gone=self._gone)
+        self._references = References(self.vocoder, gone=self._gone, make_room=self._prompts.keep_nothing)
 
     def _begin_slots(self) -> None:
         self._graphs = Graphs(self.frames) if self.device.type == "cuda" else None
@@ -158,6 +160,7 @@ class Core:
 
     def forget(self, voice: Voice) -> None:
         """Keep nothing of a voice that is no more; any thread may say so. Who speaks as it goes on."""
+        self._gone.add(voice)
         self._references.forget(voice)
         self._prompts.forget_voice(voice)
 

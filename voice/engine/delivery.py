@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from queue import Empty
 
-from voice.audio import SAMPLE_RATE, Waveform
+from voice.audio import Waveform
+from voice.engine.listener import Listener
 from voice.engine.scheduler import AHEAD, RAMP, Ending, Stream, Watch
 from voice.engine.shaper import Shaper
 from voice.engine.watchdog import Drawn, Watchdog
@@ -22,7 +23,7 @@ from voice.request import Request
 MARGIN_SECONDS = 1.0  # of sound that a listener still has when nothing more is held back: an attempt may need as long
 PATIENCE_SECONDS = 5.0  # for which a piece is held back at most, whatever is unheard: nobody likes a silent connection
 
-Begin = Callable[[Request, Watch | None], Stream]
+Begin = Callable[[Request, Watch | None, Listener], Stream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +54,6 @@ def reseeded(seed: int, *, piece: int, attempt: int) -> int:
     if piece == attempt == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed} {piece} {attempt}".encode()).digest()[:8]) >> 1
-
-
-class Listener:
-    """How much of what was handed over a listener who hears it as it comes has not heard yet."""
-
-    def __init__(self, *, speed: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._speed, self._clock = speed, clock
-        self._until = -math.inf  # when all of it has been heard
-
-    def hand_over(self, chunk: Waveform) -> None:
-        """Count a chunk that leaves now."""
-        self._until = max(self._until, self._clock()) + len(chunk) / SAMPLE_RATE / self._speed
-
-    def unheard(self) -> float:
-        """Seconds until it has been heard."""
-        return max(0.0, self._until - self._clock())
 
 
 @dataclass(slots=True)
@@ -152,7 +137,7 @@ class Pieces:
         seed = reseeded(self._request.seed, piece=number, attempt=attempt)
         text = self._pieces[number].text
         dog = Watchdog() if self._delivery.watch else None
-        return self._begin(replace(self._request, text=text, seed=seed), dog)
+        return self._begin(replace(self._request, text=text, seed=seed), dog, self._listener)
 
     def spoken(self) -> Generator[Waveform, None, None]:
         """The chunks of all pieces."""

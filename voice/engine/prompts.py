@@ -3,7 +3,7 @@
 What many texts of a voice begin with (its reference, an instruction) is kept once it has been read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -44,7 +44,9 @@ class Reading:
 class Prompts:
     """Reads prompts into the talker's cache."""
 
-    def __init__(self, talker: Talker) -> None:
+    def __init__(self, talker: Talker, *, gone: Container[Voice] = ()) -> None:
+        """Nothing is kept of voices that are `gone`."""
+        self._gone = gone
         self._talker, self._stretch = talker, STRETCH[talker.device.type]
         self._readings: dict[int, Reading] = {}  # by slot
         self._prefixes: Kept[Key, SavedKeys] = Kept(KEPT_BYTES)
@@ -63,7 +65,7 @@ class Prompts:
         end = reading.next_end(self._stretch)
         read = prefill(slot, reading.at, reading.inputs[reading.at : end])
         reading.at = end
-        if end == reading.shared:
+        if end == reading.shared and reading.key[0] not in self._gone:
             self._prefixes.put(reading.key, self._talker.save(slot, end))
         if end < len(reading.inputs):
             return None
@@ -78,7 +80,11 @@ class Prompts:
         """Keep nothing of a voice; any thread may say so."""
         self._prefixes.drop(lambda key: key[0] is voice)
 
+    def keep_nothing(self) -> None:
+        """Give back the memory of what is kept; any thread may say so."""
+        self._prefixes.clear()
+
     def clear(self) -> None:
         """Forget all slots and all that is kept."""
         self._readings.clear()
-        self._prefixes.clear()
+        self.keep_nothing()

@@ -1,6 +1,7 @@
 """The vocoder after each voice's reference: an in-context text goes on in the room, and with the breath, of that."""
 
 import threading
+from collections.abc import Callable, Container
 
 import torch
 
@@ -10,7 +11,7 @@ from voice.engine.out_of_memory import is_out_of_memory, no_memory
 from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
 
-KEPT_BYTES = 256 << 20  # at the published size a voice takes 2 MB
+KEPT_BYTES = 256 << 20  # at the published size a voice takes 5 MB
 CHUNK = 50  # frames decoded at a time: flat memory, however long a reference is
 
 
@@ -21,8 +22,9 @@ class References:
     as a voice that is known.
     """
 
-    def __init__(self, vocoder: StreamingDecoder) -> None:
-        self._vocoder = vocoder
+    def __init__(self, vocoder: StreamingDecoder, *, gone: Container[Voice], make_room: Callable[[], None]) -> None:
+        """Nothing is kept of voices that are `gone`. `make_room` frees memory that is taken for speed alone."""
+        self._vocoder, self._gone, self._make_room = vocoder, gone, make_room
         self._kept: Kept[Voice, SavedCodec] = Kept(KEPT_BYTES)
         self._decoding = threading.Lock()  # one at a time
 
@@ -39,8 +41,9 @@ class References:
         with self._decoding:
             known = self._kept.get(voice)  # by now: whoever was before may have been the same
             if known is None:
-                known = self._decode(voice.codes)
-                self._kept.put(voice, known)
+                known = self._decode_somehow(voice.codes)
+                if voice not in self._gone:
+                    self._kept.put(voice, known)
         return known
 
     def forget(self, voice: Voice) -> None:
@@ -51,14 +54,24 @@ class References:
         """Keep nothing."""
         self._kept.clear()
 
+    def _decode_somehow(self, codes: torch.Tensor) -> SavedCodec:
+        try:
+            return self._decode(codes)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self.clear()
+        self._make_room()
+        try:
+            return self._decode(codes)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise no_memory() from error
+
     @torch.inference_mode()
     def _decode(self, codes: torch.Tensor) -> SavedCodec:
-        try:
-            decoder = self._vocoder.alone()
-            for chunk in codes.to(decoder.device).split(CHUNK):
-                decoder.decode(chunk[None], [0])
-            return decoder.save(0)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise no_memory() from error
-            raise
+        decoder = self._vocoder.alone()
+        for chunk in codes.to(decoder.device).split(CHUNK):
+            decoder.decode(chunk[None], [0])
+        return decoder.save(0)

@@ -10,14 +10,15 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from queue import SimpleQueue
 from typing import Protocol
 
-from voice.audio import FRAME_RATE, Waveform
+from voice.audio import Waveform
 from voice.engine.core import Core, Parked, Utterance
+from voice.engine.listener import Clock, Listener
 from voice.engine.out_of_memory import is_out_of_memory, no_memory
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,9 @@ log = logging.getLogger(__name__)
 RAMP = (1, 2, 4, 8, 12)  # frames of the first chunks, then the last number: sound at once, then cheap (nari-qwen3-tts)
 AHEAD = 8  # chunks that may lie unheard: 96 frames, 7.7 s
 STRETCH = 96  # frames that an utterance may speak before its slot can be asked back: what parking costs is then small
-UNHURRIED_SECONDS = 8.0  # ahead of the clock, or behind it
-REGROW_SECONDS = 60.0  # after memory was short, and twice as long after each further time
+UNHURRIED_SECONDS = 8.0  # that somebody has in hand, or has missed
+REGROW_SECONDS = 60.0  # after memory was short, and twice as long after each time that it still is
 STOP_SECONDS = 10.0  # for the frame that is being computed when the process ends
-
-Clock = Callable[[], float]  # seconds
 
 
 class Ending(StrEnum):
@@ -73,15 +72,16 @@ class Stream:
         ahead: int | None,
         watch: Watch | None,
         wake: threading.Event,
-        clock: Clock,
+        listener: Listener | None = None,
+        caller: Hashable = None,
         group: Hashable = None,
     ) -> None:
         self.utterance = utterance
-        self.group = group or id(self)  # those of one group share its turns
+        self.group = group or id(self)  # those of one group share its turns, as those of one caller do
+        self.caller = caller or self.group
         self.ending: Ending | None = None
-        self._ramp, self._ahead, self._watch, self._wake, self._clock = ramp, ahead, watch, wake, clock
+        self._ramp, self._ahead, self._watch, self._wake, self._listener = ramp, ahead, watch, wake, listener
         self._entered = 0  # the frame at which it came into its slot
-        self._sounds_since = math.inf  # when its first chunk could be heard
         self._queue: SimpleQueue[Waveform | Closed] = SimpleQueue()
         self._chunks = 0
         self._decoded = 0  # frames
@@ -137,18 +137,20 @@ class Stream:
         self._entered = len(self.utterance.codes)
 
     @property
-    def seconds_ahead(self) -> float:
-        """Of what has been handed over, how much whoever hears it as it comes has not heard; what they miss below 0."""
-        return self._decoded / FRAME_RATE - max(0.0, self._clock() - self._sounds_since)
+    def unheard(self) -> float:
+        """Seconds of sound that its listener has in hand."""
+        return self._listener.unheard() if self._listener else 0.0
 
     @property
     def can_be_spared(self) -> bool:
         """Whether somebody else may have its slot for a while.
 
-        It has spoken for a stretch, and nobody hears the difference: it is far ahead of the clock, or too far behind
-        for anybody to follow. Who just keeps up keeps the slot.
+        It has spoken for a stretch, and nobody hears the difference: its listener has much in hand, or has missed so
+        much that nobody could follow. Who just keeps up keeps the slot.
         """
-        return len(self.utterance.codes) - self._entered >= STRETCH and abs(self.seconds_ahead) > UNHURRIED_SECONDS
+        if self._listener is None or len(self.utterance.codes) - self._entered < STRETCH:
+            return False
+        return max(self._listener.unheard(), self._listener.missed()) > UNHURRIED_SECONDS
 
     @property
     def has_room(self) -> bool:
@@ -163,7 +165,6 @@ class Stream:
     def put(self, samples: Waveform, frames: int) -> None:
         """Hand over a chunk."""
         self._chunks, self._decoded = self._chunks + 1, self._decoded + frames
-        self._sounds_since = min(self._sounds_since, self._clock())
         try:
             if self._watch is not None:
                 self._watch.heard(samples)
@@ -215,14 +216,27 @@ class Scheduler:
         ramp: Sequence[int] = RAMP,
         ahead: int | None = AHEAD,
         watch: Watch | None = None,
+        listener: Listener | None = None,
+        caller: Hashable = None,
         group: Hashable = None,
     ) -> Stream:
         """Queue an utterance; it begins with the next frame in which a slot is free.
 
-        Where more wait than there are slots, the group with the fewest of its own speaking comes first: a hundred
-        sentences of one caller do not keep another's waiting. Without a group it is one of its own.
+        Where more wait than there are slots, the caller with the fewest of their own speaking comes first, and of one
+        caller's the group: neither do a hundred requests of one caller keep another's waiting, nor does the next piece
+        of a text keep a text that has not begun. Without a group an utterance is one of its own, without a caller the
+        group is. Whose listener is told keeps the slot only as long as they need it (`Stream.can_be_spared`).
         """
-        stream = Stream(utterance, ramp=ramp, ahead=ahead, watch=watch, wake=self._wake, clock=self._clock, group=group)
+        stream = Stream(
+            utterance,
+            ramp=ramp,
+            ahead=ahead,
+            watch=watch,
+            wake=self._wake,
+            listener=listener,
+            caller=caller,
+            group=group,
+        )
         with self._lock:
             self._waiting.append((stream, None))
             if self._thread is None:  # the last one ended when it had nothing left to do
@@ -293,9 +307,10 @@ class Scheduler:
             if stream.is_cancelled:
                 self._end(slot, Ending.CANCELLED)
         with self._lock:
-            gone = [stream for stream, _ in self._waiting if stream.is_cancelled]
-            self._waiting = deque(entry for entry in self._waiting if not entry[0].is_cancelled)
-        for stream in gone:
+            gone = [entry for entry in self._waiting if entry[0].is_cancelled]
+            for entry in gone:
+                self._waiting.remove(entry)
+        for stream, _ in gone:
             stream.close(Ending.CANCELLED)
 
     def _admit(self) -> None:
@@ -351,14 +366,15 @@ class Scheduler:
         self._end(slot, None, error)
 
     def _speaking(self) -> Counter[Hashable]:
-        """How many of each group have slots."""
-        return Counter(stream.group for stream in self._running.values())
+        """How many slots each caller and each group has."""
+        of_callers = Counter[Hashable](("caller", stream.caller) for stream in self._running.values())
+        return of_callers + Counter[Hashable](("group", stream.group) for stream in self._running.values())
 
     def _next(self) -> tuple[Stream, Parked | None] | None:
-        """Whose turn it is, under the lock: of the group that speaks least, who came first."""
+        """Whose turn it is, under the lock: of the caller, then of the group that speaks least, who came first."""
         ready = [entry for entry in self._waiting if entry[1] is None or entry[0].has_room]
         speaking = self._speaking()
-        return min(ready, key=lambda entry: speaking[entry[0].group], default=None)
+        return min(ready, key=lambda entry: _shares(entry[0], speaking), default=None)
 
     def _take_next(self) -> tuple[Stream, Parked | None] | None:
         with self._lock:
@@ -368,31 +384,42 @@ class Scheduler:
 
     def _park_one(self, free: list[int]) -> bool:
         # a slot whose consumer does not listen, or is in no hurry, is given to one that waits; its own waits at the end
-        slot = next((slot for slot, stream in self._running.items() if not stream.has_room), self._spared())
+        slot = next((slot for slot, stream in self._running.items() if not stream.has_room), None)
+        slot = self._spared() if slot is None else slot
         if slot is None:
             return False
+        try:
+            parked = self._core.park(slot)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._shrink(error)
+            return False
         with self._lock:
-            self._waiting.append((self._running[slot], self._core.park(slot)))
-        del self._running[slot]
+            self._waiting.append((self._running.pop(slot), parked))
         free.append(slot)
         return True
 
     def _spared(self) -> int | None:
         """The slot that can best be spared for who is next and listens, if any can.
 
-        Of their own group's, or of one that speaks more than theirs.
+        Of another caller it must have more slots, of their own the group must: nobody is sent away for who speaks as
+        much already.
         """
         with self._lock:
             entry = self._next()
         if entry is None or not entry[0].is_live:
             return None
-        group, speaking = entry[0].group, self._speaking()
-        spared = [
-            slot
-            for slot, stream in self._running.items()
-            if stream.can_be_spared and (stream.group == group or speaking[stream.group] > speaking[group])
-        ]
-        return max(spared, key=lambda slot: self._running[slot].seconds_ahead, default=None)
+        speaking, waiting = self._speaking(), entry[0]
+        callers, groups = _shares(waiting, speaking)
+
+        def is_spared(stream: Stream) -> bool:
+            of_caller, of_group = _shares(stream, speaking)
+            has_more = of_group > groups if stream.caller == waiting.caller else of_caller > callers
+            return has_more and stream.can_be_spared
+
+        spared = [slot for slot, stream in self._running.items() if is_spared(stream)]
+        return max(spared, key=lambda slot: self._running[slot].unheard, default=None)
 
     def _frame(self, moving: list[int]) -> None:
         # an utterance's first frame is heard before the talker reads it
@@ -426,7 +453,7 @@ class Scheduler:
             self._give_up(error)
             return
         log.warning("out of device memory (%s): %d slots instead of %d", error, slots // 2, slots)
-        self._regrow_at, self._regrow_seconds = self._clock() + self._regrow_seconds, 2 * self._regrow_seconds
+        self._wait_to_grow()
         for slot in self._vacate(unread=unread):
             self._end(slot, None, no_memory())
         self._resize(slots // 2)
@@ -435,12 +462,19 @@ class Scheduler:
     def _grow(self) -> None:
         """See whether the memory that was short is there again."""
         slots = self._core.slots
-        self._regrow_at = self._clock() + self._regrow_seconds
         if self._vacate():  # not even for a moment
+            self._wait_to_grow()
             return
         self._resize(min(self._wanted, max(1, 2 * slots)))
-        if self._core.slots > slots:
-            log.warning("%d slots again", self._core.slots)
+        log.warning("%d slots instead of %d, %d are wanted", self._core.slots, slots, self._wanted)
+        if self._core.slots <= slots:
+            self._wait_to_grow()
+        else:
+            self._regrow_at, self._regrow_seconds = self._clock() + REGROW_SECONDS, REGROW_SECONDS
+
+    def _wait_to_grow(self) -> None:
+        self._regrow_at = self._clock() + self._regrow_seconds
+        self._regrow_seconds *= 2
 
     def _vacate(self, *, unread: Sequence[int] = ()) -> list[int]:
         """Send who speaks back to the head of the queue. Returns the slots that there is no memory to save."""
@@ -497,3 +531,8 @@ class Scheduler:
             self._core.end(slot)
         finally:  # the device may be what fails, and nobody may be left waiting
             stream.close(ending, error)
+
+
+def _shares(stream: Stream, speaking: Counter[Hashable]) -> tuple[int, int]:
+    """How many slots its caller has, and its group."""
+    return speaking["caller", stream.caller], speaking["group", stream.group]

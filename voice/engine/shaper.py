@@ -27,7 +27,7 @@ class Shaper:
     def foresee(self, chunks: Sequence[Waveform]) -> None:
         """Tell it all chunks of the piece that comes next, where they are known: one gain then holds from the first."""
         energy, heard = _energy(np.concatenate([np.zeros(0, np.float32), *chunks]))
-        if self._target is not None and heard:
+        if self._target is not None and heard >= LOUDNESS_SECONDS * SAMPLE_RATE:
             self._gain, self._foreseen = _gain(self._target, energy, heard), True
 
     def push(self, chunk: Waveform) -> Waveform:

@@ -21,7 +21,7 @@ SHORTEST_REFERENCE, LONGEST_REFERENCE = 0.5, 60.0  # seconds; 3 to 15 are good, 
 QUIETEST_REFERENCE = 2.5e-3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Voice:
     """A row of the checkpoint, a clone (its embedding, and in context also words and codes), or neither (designed)."""
 

@@ -9,10 +9,10 @@ import torch
 
 from pipelines.pretrain.aligner.align import bounds_of, even_bounds, speech_span
 from pipelines.pretrain.aligner.bounds import BOUNDS_FOLDER, read_bounds, write_bounds
+from pipelines.pretrain.aligner.cer import character_errors
 from pipelines.pretrain.aligner.data import Batch, Clips, Heard
 from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
 from pipelines.pretrain.aligner.shards import align_shard
-from pipelines.pretrain.aligner.spelling import misspelt
 from pipelines.pretrain.aligner.train import Schedule, Trainer, letters
 from pipelines.pretrain.corpus import Clip, Shard, clip_waveform
 from pipelines.pretrain.device import Device
@@ -88,25 +88,25 @@ def test_it_hears_letters_and_where_they_are(shard, trained):
     assert np.abs(middles - expected).max() < 1.5  # frames
 
 
-def test_letters_are_counted_that_are_wrong_left_out_or_added(shard, trained):
+def test_letters_are_counted_that_are_wrong_left_out_or_inserted(shard, trained):
     recogniser = trained[0].recogniser.eval()
     clips = [hear(shard, number) for number in (3, 4, 6)]
     waveforms = [clip.audio.numpy() for clip in clips]
     said = [shard.clips[number].text for number in (3, 4, 6)]
     letters_said = sum(len(text) for text in said)
-    assert misspelt([f"{text.lower()}!" for text in said], waveforms, recogniser).all == 0.0, "as it sounds"
+    assert character_errors([f"{text.lower()}!" for text in said], waveforms, recogniser).rate == 0.0, "as it sounds"
 
     other = "z" + said[0][1:]
-    assert misspelt([other, *said[1:]], waveforms, recogniser).wrong == pytest.approx(1 / letters_said)
-    more = misspelt([said[0] + "zz", *said[1:]], waveforms, recogniser)
-    assert (more.wrong, more.left_out, more.added) == (0.0, pytest.approx(2 / (letters_said + 2)), 0.0)
-    fewer = misspelt([said[0][:-1], *said[1:]], waveforms, recogniser)
-    assert (fewer.wrong, fewer.left_out, fewer.added) == (0.0, 0.0, pytest.approx(1 / (letters_said - 1)))
+    assert character_errors([other, *said[1:]], waveforms, recogniser).substitutions == pytest.approx(1 / letters_said)
+    more = character_errors([said[0] + "zz", *said[1:]], waveforms, recogniser)
+    assert (more.substitutions, more.deletions, more.insertions) == (0.0, pytest.approx(2 / (letters_said + 2)), 0.0)
+    fewer = character_errors([said[0][:-1], *said[1:]], waveforms, recogniser)
+    assert (fewer.substitutions, fewer.deletions, fewer.insertions) == (0.0, 0.0, pytest.approx(1 / (letters_said - 1)))
 
 
 def test_nothing_heard_is_everything_left_out(shard, trained):
     quiet = np.zeros(3 * FRAME_SAMPLES, np.float32)
-    assert misspelt(["abc"], [quiet], trained[0].recogniser.eval()).left_out == 1.0
+    assert character_errors(["abc"], [quiet], trained[0].recogniser.eval()).deletions == 1.0
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(shard, tmp_path):

@@ -91,6 +91,6 @@ def test_every_source_is_judged_in_every_way(corpus, aligner, tiny_folder, tmp_p
     scores = list(evaluate(config, tmp_path / "audio"))
     assert [(s.way, s.speakers, s.clones) for s in scores] == [(way, 2, 2) for way in WAYS]
     assert all(s.wer_rise == s.wer - s.wer_original for s in scores)
-    assert all(s.letters == pytest.approx(s.letters_wrong + s.letters_left_out + s.letters_added) for s in scores)
+    assert all(s.cer_aligner == pytest.approx(s.substitutions + s.deletions + s.insertions) for s in scores)
     assert all(s.nearest_own_original == 1.0 for s in scores), "who can be told apart at all"
     assert len(list((tmp_path / "audio" / "eval").rglob("*.wav"))) == 10

@@ -12,7 +12,8 @@ import pytest
 
 from tests.voice.engine.waveforms import silence, tone
 from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform, seconds
-from voice.engine.delivery import PLAIN, Delivery, Listener, Speaking, reseeded
+from voice.engine.delivery import PLAIN, Delivery, Speaking, reseeded
+from voice.engine.listener import Listener
 from voice.engine.scheduler import Ending, Watch
 from voice.request import Request
 from voice.text import USUAL_BYTES_A_SECOND
@@ -66,7 +67,7 @@ class Model:
     def __init__(self, *said: Said) -> None:
         self._said, self.asked = list(said), list[Request]()
 
-    def begin(self, request: Request, watch: Watch | None) -> Any:
+    def begin(self, request: Request, watch: Watch | None, listener: Listener) -> Any:
         self.asked.append(request)
         said = self._said.pop(0)
         if said.frames is None:
@@ -138,8 +139,8 @@ def test_attempts_come_to_an_end():
 
 def test_what_says_nothing_is_not_asked_for_and_wrapped_lines_are_asked_for_as_one():
     model = Model(Said([tone(0.5)]))
-    list(speaking(model, "***\nSome words\nand more."))
-    assert [r.text for r in model.asked] == ["Some words and more."]
+    list(speaking(model, "***\nSome more words\nand others."))
+    assert [r.text for r in model.asked] == ["Some more words and others."]
 
 
 def test_long_texts_are_spoken_in_pieces_with_pauses_between():
@@ -169,10 +170,10 @@ def test_a_piece_that_is_refused_stops_those_that_have_begun():
     first = Said([tone(1.0)])
 
     class Refusing(Model):
-        def begin(self, request: Request, watch: Watch | None) -> Any:
+        def begin(self, request: Request, watch: Watch | None, listener: Listener) -> Any:
             if self.asked:
                 raise ValueError("no")
-            return super().begin(request, watch)
+            return super().begin(request, watch, listener)
 
     with pytest.raises(ValueError, match="no"):
         speaking(Refusing(first), TWO_PIECES, hold=True)
@@ -239,10 +240,10 @@ def test_a_piece_that_begins_while_the_stream_is_closed_is_cancelled():
     said = [Said([tone(0.5)] * 9), Said([tone(0.5)])]
 
     class Closing(Model):
-        def begin(self, request: Request, watch: Watch | None) -> Any:
+        def begin(self, request: Request, watch: Watch | None, listener: Listener) -> Any:
             if self.asked:
                 speech.close()  # by another thread, just now
-            return super().begin(request, watch)
+            return super().begin(request, watch, listener)
 
     speech = speaking(Closing(*said), TWO_PIECES)
     list(speech)
@@ -347,20 +348,3 @@ def test_a_short_pieces_pace_says_nothing():
     model = Model(paced(1.0), Said([tone(2.0)], frames=12))
     list(speaking(model, PIECE + "Really so, and the sun was up by now."))
     assert len(model.asked) == 2
-
-
-def test_a_listener_hears_what_is_handed_over_as_time_passes():
-    now = [100.0]
-    listener = Listener(clock=lambda: now[0])
-    assert listener.unheard() == 0.0
-    listener.hand_over(tone(3.0))
-    assert listener.unheard() == pytest.approx(3.0)
-    now[0] += 2.0
-    assert listener.unheard() == pytest.approx(1.0)
-    now[0] += 2.0
-    assert listener.unheard() == 0.0  # waiting
-    listener.hand_over(tone(3.0))
-    assert listener.unheard() == pytest.approx(3.0)
-    quick = Listener(speed=2.0, clock=lambda: now[0])
-    quick.hand_over(tone(3.0))
-    assert quick.unheard() == pytest.approx(1.5)

@@ -14,6 +14,7 @@ import torch
 
 from tests.voice.engine.checkpoints import core_of, speak_all
 from voice.engine.core import Core, Utterance
+from voice.engine.listener import Listener
 from voice.engine.prompts import Prompts
 from voice.engine.scheduler import REGROW_SECONDS, STRETCH, Ending, Scheduler, Stream
 from voice.engine.voices import Voice
@@ -104,14 +105,31 @@ def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core,
         np.testing.assert_array_equal(codes(stream.utterance), expected)
 
 
-@pytest.mark.parametrize("pace", [0.0, 1.0, 10.0], ids=["far ahead of the clock", "in time", "far behind"])
+class Hearing(Listener):
+    """A listener who has so much in hand and has missed so much."""
+
+    def __init__(self, *, unheard: float = 0.0, missed: float = 0.0) -> None:
+        super().__init__()
+        self._in_hand, self._lost = unheard, missed
+
+    def unheard(self) -> float:
+        return self._in_hand
+
+    def missed(self) -> float:
+        return self._lost
+
+
+@pytest.mark.parametrize(
+    ("listener", "is_spared"),
+    [(Hearing(unheard=20.0), True), (Hearing(unheard=5.0, missed=5.0), False), (Hearing(missed=20.0), True)],
+    ids=["far ahead", "in time", "far behind"],
+)
 def test_a_slot_is_asked_back_from_who_does_not_just_keep_up(
-    core: Core, voice: Voice, pace: float, monkeypatch: pytest.MonkeyPatch
+    core: Core, voice: Voice, listener: Listener, is_spared: bool, monkeypatch: pytest.MonkeyPatch
 ):
     numbers = (1, 2, 4)  # none of which ends by itself
     expected = [alone(core, voice, number, budget=150)[0] for number in numbers]
-    long: list[Stream] = []
-    scheduler = Scheduler(core, clock=lambda: pace * max((len(s.utterance.codes) for s in long), default=0) / 12.5)
+    scheduler, long = Scheduler(core), list[Stream]()
     begun, begin, all_there = list[list[int]](), core.begin, threading.Event()
 
     def note(slot: int, said: Utterance) -> None:
@@ -120,15 +138,73 @@ def test_a_slot_is_asked_back_from_who_does_not_just_keep_up(
         begin(slot, said)
 
     monkeypatch.setattr(core, "begin", note)
-    long += [scheduler.submit(utterance(core, voice, n, budget=150), ahead=None) for n in numbers]
+    for number in numbers:
+        long.append(scheduler.submit(utterance(core, voice, number, budget=150), ahead=None, listener=listener))
     late = scheduler.submit(utterance(core, voice, 5, budget=4))
     all_there.set()
     assert list(late)
-    spoken = STRETCH if pace != 1.0 else min(len(same) for same in expected)  # of the one that gives up its slot
+    spoken = STRETCH if is_spared else min(len(same) for same in expected)  # of the one that gives up its slot
     assert spoken <= max(begun[SLOTS]) < spoken + 16  # a chunk or so
     for stream, same in zip(long, expected, strict=True):  # whoever was sent away goes on where they were
         list(stream)
         np.testing.assert_array_equal(codes(stream.utterance), same)
+
+
+def order_of(core: Core, voice: Voice, asked: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """In which order utterances of such callers, groups and budgets begin; the first before the others are known."""
+    scheduler, begun, begin, all_there = Scheduler(core), list[int](), core.begin, threading.Event()
+
+    def note(slot: int, said: Utterance) -> None:
+        assert all_there.wait(WAIT)
+        begun.append(said.request.seed)
+        begin(slot, said)
+
+    monkeypatch.setattr(core, "begin", note)
+    streams = [
+        scheduler.submit(utterance(core, voice, number, budget=budget), ahead=None, caller=caller, group=group)
+        for number, (caller, group, budget) in enumerate(asked)
+    ]
+    all_there.set()
+    for stream in streams:
+        list(stream)
+    join(scheduler)
+    return begun
+
+
+def test_of_one_caller_s_a_text_that_has_not_begun_comes_before_the_next_piece_of_another(
+    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    # c is over first, while a and b speak
+    asked = [("me", "c", 1), ("me", "a", 100), ("me", "b", 100), ("me", "a", 1), ("me", "b", 1), ("me", "new", 1)]
+    assert order_of(core, voice, asked, monkeypatch)[:4] == [0, 1, 2, 5]
+
+
+def test_who_has_begun_nothing_comes_before_a_caller_who_speaks(
+    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    asked = [("many", "a", 9), ("many", "b", 9), ("many", "c", 9), ("one", "d", 9)]
+    assert order_of(core, voice, asked, monkeypatch) == [0, 3, 1, 2]
+
+
+def test_no_memory_to_send_somebody_away_costs_slots_but_no_request(
+    tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    small = core_of(tiny, slots=2)
+    calls, park = [0], small.park
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise torch.OutOfMemoryError("no memory left")
+        return park(*arguments, **options)
+
+    monkeypatch.setattr(small, "park", fail_once)
+    scheduler = Scheduler(small)
+    held = [scheduler.submit(utterance(small, voice, n, budget=60), ahead=1) for n in range(2)]
+    assert list(scheduler.submit(utterance(small, voice, 5)))
+    for stream in held:
+        assert list(stream)
+    assert calls[0] > 1
 
 
 def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, scheduler: Scheduler, voice: Voice):
@@ -423,6 +499,34 @@ def test_slots_come_back_while_somebody_speaks(tiny: Any, voice: Voice, monkeypa
         list(stream)
         np.testing.assert_array_equal(codes(u), same)
     assert slots[:6] == [4, 4, 2, 2, 2, 4]
+    assert scheduler._regrow_seconds == REGROW_SECONDS, "the next shortage is another one"
+
+
+def test_memory_that_stays_short_is_asked_for_less_and_less_often(
+    tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    small = core_of(tiny, slots=4)
+    scheduler, now, tries = Scheduler(small, clock=lambda: now[0]), [0.0], list[float]()
+    allocate, draw, calls = small.frames.allocate, small.draw, [0]
+
+    def short(slots: int) -> None:
+        if slots > 2:
+            tries.append(now[0])
+            raise torch.OutOfMemoryError("no memory left")
+        allocate(slots)
+
+    def pass_time(moving: Any) -> None:
+        calls[0] += 1
+        now[0] += 10.0
+        if calls[0] == 2:
+            raise torch.OutOfMemoryError("no memory left")
+        draw(moving)
+
+    monkeypatch.setattr(small.frames, "allocate", short)
+    monkeypatch.setattr(small, "draw", pass_time)
+    list(scheduler.submit(utterance(small, voice, 2, budget=60)))
+    waits = [later - earlier for earlier, later in pairwise([20.0, *tries])]
+    assert waits[:3] == [60.0, 120.0, 240.0]
 
 
 def test_a_caller_with_many_sentences_keeps_nobody_waiting(core: Core, scheduler: Scheduler, voice: Voice):
@@ -554,14 +658,32 @@ def test_of_a_voice_that_is_no_more_nothing_is_kept(core: Core, scheduler: Sched
     assert kept.count(other) == 2
 
 
-def test_a_reference_that_memory_is_too_short_for_is_refused_and_the_engine_lives(
-    core: Core, tiny: Any, monkeypatch: pytest.MonkeyPatch
-):
-    def fail() -> None:
-        raise torch.OutOfMemoryError("no memory left")
+def test_a_voice_that_goes_while_it_speaks_leaves_nothing_behind(core: Core, scheduler: Scheduler, tiny: Any):
+    gone = in_context(tiny)
+    core.lay_out(Request("Hi.", "me"), gone, budget=3)
+    core.forget(gone)
+    assert list(scheduler.submit(core.lay_out(Request("Its next piece.", "me"), gone, budget=3)))
+    join(scheduler)
+    assert gone not in [*core._references._kept._values, *(voice for voice, _ in core._prompts._prefixes._values)]
 
-    with monkeypatch.context() as short:
-        short.setattr(core.vocoder, "alone", fail)
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_for_a_reference_what_is_kept_for_speed_makes_room_before_it_is_refused(
+    core: Core, scheduler: Scheduler, tiny: Any, failures: int, monkeypatch: pytest.MonkeyPatch
+):
+    list(scheduler.submit(core.lay_out(Request("Hi.", "me"), in_context(tiny), budget=3)))
+    join(scheduler)
+    calls, alone_ = [0], core.vocoder.alone
+
+    def fail() -> Any:
+        calls[0] += 1
+        if calls[0] <= failures:
+            raise torch.OutOfMemoryError("no memory left")
+        assert not core._prompts._prefixes._values
+        return alone_()
+
+    monkeypatch.setattr(core.vocoder, "alone", fail)
+    if failures > 1:
         with pytest.raises(InputError, match="too little memory"):
             core.lay_out(Request("Hi.", "me"), in_context(tiny), budget=3)
     core.lay_out(Request("Hi.", "me"), in_context(tiny), budget=3)
@@ -600,7 +722,7 @@ def test_threads_end_when_there_is_nothing_left_to_say(core: Core, scheduler: Sc
 
 
 def test_who_takes_chunks_waits_no_longer_than_they_like(core: Core, scheduler: Scheduler, voice: Voice):
-    stream = Stream(utterance(core, voice, 0), ramp=[1], ahead=1, watch=None, wake=threading.Event(), clock=lambda: 0.0)
+    stream = Stream(utterance(core, voice, 0), ramp=[1], ahead=1, watch=None, wake=threading.Event())
     with pytest.raises(Empty):
         stream.take(timeout=0.01)
     stream.put(np.zeros(3, np.float32), 1)

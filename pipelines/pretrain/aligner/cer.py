@@ -18,29 +18,29 @@ from voice.audio import Waveform
 
 
 @dataclass(frozen=True, slots=True)
-class Misspelt:
-    """Letters that were misheard, each kind a share of those that are written."""
+class CharacterErrors:
+    """Each kind a share of the characters that are written, spaces between words included."""
 
-    wrong: float
-    left_out: float
-    added: float
+    substitutions: float
+    deletions: float
+    insertions: float
 
     @property
-    def all(self) -> float:
-        """Letter error rate."""
-        return self.wrong + self.left_out + self.added
+    def rate(self) -> float:
+        """CER."""
+        return self.substitutions + self.deletions + self.insertions
 
 
 @torch.inference_mode()
-def spell(waveform: Waveform, recogniser: Recogniser) -> str:
+def transcribe(waveform: Waveform, recogniser: Recogniser) -> str:
     """What is most probably said, in small letters, as it sounds: no dictionary makes words of it."""
     batch = Batch.of([Heard.of(waveform, "")])
     return letters(recogniser(batch.audio, batch.real), batch)[0]
 
 
-def misspelt(texts: Sequence[str], waveforms: Sequence[Waveform], recogniser: Recogniser) -> Misspelt:
-    """Compare what is written with what is heard, over all letters together; punctuation does not count."""
-    heard = [normalise(spell(waveform, recogniser)) for waveform in waveforms]
+def character_errors(texts: Sequence[str], waveforms: Sequence[Waveform], recogniser: Recogniser) -> CharacterErrors:
+    """Compare what is written with what is heard, over all texts together; punctuation does not count."""
+    heard = [normalise(transcribe(waveform, recogniser)) for waveform in waveforms]
     found = jiwer.process_characters([normalise(text) for text in texts], heard)
     written = found.hits + found.substitutions + found.deletions
-    return Misspelt(found.substitutions / written, found.deletions / written, found.insertions / written)
+    return CharacterErrors(found.substitutions / written, found.deletions / written, found.insertions / written)
