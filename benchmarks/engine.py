@@ -7,7 +7,8 @@ python -m benchmarks.engine --shape 1.7b --streams 1 4 16 64                   #
 They speak in turns, `--rounds` times, and medians are shown, with p95 of the first sound over all utterances: another
 job on the machine disturbs all alike. The floor is the time in which a large copy, in the same turns, moves as many
 bytes as a frame's weights have. Several streams are one batch to the official package. Parts are timed in a run of
-their own, in which the device is waited for after each. Memory is the peak of one system alone, its weights included.
+their own, in which the device is waited for after each. For each number of streams the engine has as many slots.
+Memory is the peak of the process, or of what is reserved on the card, with one system alone: one precision a run.
 """
 
 import pipelines  # noqa: F401, I001  sets how OpenMP waits, before torch is imported
@@ -38,6 +39,7 @@ from voice.upstream import Qwen3TTSModel
 
 TEXT = "The quick brown fox jumps over the lazy dog, and then it does so once more."
 FRAME_SECONDS = 0.08
+POSITIONS = 256  # of a slot, beside the frames: the prompt
 AUDIBLE = 0.01  # samples above it can be heard; with random weights all chunks are audible
 NEVER = 0x7FFF  # an end that is no code: the real one is suppressed with the other ids, every utterance runs its length
 
@@ -60,6 +62,14 @@ class Times:
     def later_frame(self) -> float:
         """From the first chunk to the last, each frame."""
         return (self.whole - self.first_chunk) / max(self.frames - 1, 1)
+
+
+@dataclass(frozen=True)
+class Round:
+    """Utterances side by side, and the seconds from the first one's start to the last one's end."""
+
+    times: Sequence[Times]
+    elapsed: float
 
 
 def bytes_a_frame(talker: Any, precision: Precision) -> int:
@@ -95,7 +105,7 @@ def _wait(device: str) -> None:
 
 
 class Memory:
-    """The peak of what this process, or on CUDA the card, has held since the last reset. Bytes."""
+    """The peak of what this process holds, or has reserved on the card (graphs, too), since the last reset. Bytes."""
 
     def __init__(self, device: str) -> None:
         self._on_cuda = device.startswith("cuda")
@@ -113,12 +123,12 @@ class Memory:
     def peak(self) -> int:
         """So far."""
         if self._on_cuda:
-            return torch.cuda.max_memory_allocated()
+            return torch.cuda.max_memory_reserved()
         [line] = [li for li in Path("/proc/self/status").read_text().splitlines() if li.startswith("VmHWM")]
         return 1024 * int(line.split()[1])
 
 
-def time_official(tts: Qwen3TTSModel, voice: Voice, frames: int, streams: int) -> Times:
+def time_official(tts: Qwen3TTSModel, voice: Voice, frames: int, streams: int) -> Round:
     """All of them in one batch: nothing is heard before it is whole."""
     prompt: dict[str, list[Any]] = {
         "ref_code": [None], "ref_spk_embedding": [voice.embedding], "x_vector_only_mode": [True], "icl_mode": [False]
@@ -130,12 +140,12 @@ def time_official(tts: Qwen3TTSModel, voice: Voice, frames: int, streams: int) -
         eos_token_id=NEVER, non_streaming_mode=True,
     )  # fmt: skip
     whole = time.perf_counter() - started
-    return Times(whole, whole, whole, frames)
+    return Round([Times(whole, whole, whole, frames)] * streams, whole)
 
 
-def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> list[Times]:
+def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> Round:
     """So many utterances at once; of each when its chunks came."""
-    times: list[Times] = []
+    times, begun = list[Times](), time.perf_counter()
 
     def listen(seed: int) -> None:
         started = time.perf_counter()
@@ -149,14 +159,14 @@ def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> list
                 audible = max(since, first + heard / SAMPLE_RATE) + int(loud[0]) / SAMPLE_RATE
             heard += len(chunk)
         whole = time.perf_counter() - started
-        times.append(Times(whole, first, audible or whole, frames))
+        times.append(Times(whole, first, audible or whole, len(utterance.codes)))
 
     threads = [threading.Thread(target=listen, args=(seed,)) for seed in range(streams)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return times
+    return Round(times, time.perf_counter() - begun)
 
 
 def time_parts(engine: Engine, voice: Voice, frames: int) -> dict[str, float]:
@@ -184,57 +194,54 @@ def time_parts(engine: Engine, voice: Voice, frames: int) -> dict[str, float]:
             patched.enter_context(mock.patch.object(core, name, timed(part, function)))
         # whole frames are one graph on CUDA, which cannot be told apart
         patched.enter_context(mock.patch.object(type(core), "runs_whole_frames", property(lambda _: False)))
-        [times] = time_engine(engine, voice, frames, 1)
-    spent = {name: seconds / frames for name, seconds in parts.items()}
+        [times] = time_engine(engine, voice, frames, 1).times
+    spent = {name: seconds / times.frames for name, seconds in parts.items()}
     return {**spent, "host": max(times.frame - sum(spent.values()), 0.0)}
 
 
 @dataclass
 class Turns:
-    """What was measured in turns."""
+    """What was measured in turns, with one number of streams."""
 
+    streams: int
     copies: list[float] = field(default_factory=list)  # bytes a second
-    times: dict[tuple[str, int], list[list[Times]]] = field(default_factory=dict)  # by system and streams: rounds
+    official: list[Round] = field(default_factory=list)
+    ours: list[Round] = field(default_factory=list)
     parts: list[dict[str, float]] = field(default_factory=list)
-
-    def add(self, system: str, streams: int, times: list[Times]) -> None:
-        """One round of one system."""
-        self.times.setdefault((system, streams), []).append(times)
 
 
 def measure(tts: Qwen3TTSModel, engine: Engine, voice: Voice, options: argparse.Namespace, *, beside: bool) -> Turns:
     """Everything in turns. `beside`: the official package, too."""
-    turns, device = Turns(), str(engine.core.device)
-    time_engine(engine, voice, 4, 1)
+    turns = Turns(engine.core.slots)
+    time_engine(engine, voice, 4, turns.streams)
     for _ in range(options.rounds):
-        turns.copies.append(copy_rate(device))
-        turns.parts.append(time_parts(engine, voice, options.frames))
-        for streams in options.streams:
-            if beside and streams <= options.official_streams:
-                turns.add("qwen_tts", streams, [time_official(tts, voice, options.frames, streams)])
-            turns.add("engine", streams, time_engine(engine, voice, options.frames, streams))
+        turns.copies.append(copy_rate(str(engine.core.device)))
+        if beside:
+            turns.official.append(time_official(tts, voice, options.frames, turns.streams))
+        turns.ours.append(time_engine(engine, voice, options.frames, turns.streams))
+        if turns.streams == 1:
+            turns.parts.append(time_parts(engine, voice, options.frames))
     return turns
 
 
 def report(turns: Turns, precision: Precision, bytes_read: int) -> None:
-    """Rows of one precision."""
+    """Rows of one precision and number of streams."""
     floor = bytes_read / statistics.median(turns.copies)
-    for (system, streams), rounds in turns.times.items():
-        print(_row(system, precision, streams, rounds, floor))
-    for name in turns.parts[0]:
-        print(
-            f"|   of which {name} | | | {1e3 * statistics.median(p[name] for p in turns.parts):.1f} | | | | | | | | |"
-        )
+    for system, rounds in (("qwen_tts", turns.official), ("engine", turns.ours)):
+        if rounds:
+            print(_row(system, precision, turns.streams, rounds, floor))
+    for name in turns.parts[0] if turns.parts else ():
+        spent = statistics.median(parts[name] for parts in turns.parts)
+        print(f"|   of which {name} | | | {1e3 * spent:.1f} | | | | | | | | |")
 
 
-def _row(system: str, precision: Precision, streams: int, rounds: Sequence[Sequence[Times]], floor: float) -> str:
-    every = [times for one in rounds for times in one]
-    frame, first, audible, later = (
+def _row(system: str, precision: Precision, streams: int, rounds: Sequence[Round], floor: float) -> str:
+    every = [times for one in rounds for times in one.times]
+    frame, first, audible, later, whole = (
         statistics.median(getattr(t, name) for t in every)
-        for name in ("frame", "first_chunk", "first_audible", "later_frame")
+        for name in ("frame", "first_chunk", "first_audible", "later_frame", "whole")
     )
-    whole = statistics.median(max(t.whole for t in one) for one in rounds)
-    audio = streams * every[0].frames * FRAME_SECONDS / whole
+    audio = statistics.median(FRAME_SECONDS * sum(t.frames for t in one.times) / one.elapsed for one in rounds)
     cells = [
         *(system, precision, streams, f"{1e3 * frame:.1f}", f"{1e3 * later:.1f}" if later else ""),
         *(f"{first:.3f}", f"{audible:.3f}", f"{_p95([t.first_audible for t in every]):.3f}"),
@@ -279,20 +286,24 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
     config = tts.model.config.talker_config
     config.codec_eos_token_id = NEVER
     voice = Voice("me", embedding=torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(0)))
-    beside, most = precision is not Precision.int8, max(options.streams)
-    memory.reset()
-    if beside:
-        time_official(tts, voice, options.frames, min(most, options.official_streams))
-    official_peak = memory.peak()
-    engine = Engine.of(tts, slots=most, positions=512, precision=precision)
-    turns = measure(tts, engine, voice, options, beside=beside)
-    report(turns, precision, bytes_a_frame(tts.model.talker, precision))
+    notes, copies = list[str](), list[float]()
+    if precision is not Precision.int8:
+        batch = min(max(options.streams), options.official_streams)
+        memory.reset()
+        time_official(tts, voice, options.frames, batch)
+        notes.append(f"{memory.peak() / 1e9:.2f} GB qwen_tts with {batch} streams")
+    for streams in sorted(options.streams):
+        engine = Engine.of(tts, slots=streams, positions=POSITIONS + options.frames, precision=precision)
+        beside = precision is not Precision.int8 and streams <= options.official_streams
+        turns = measure(tts, engine, voice, options, beside=beside)
+        report(turns, precision, bytes_a_frame(tts.model.talker, precision))
+        copies += turns.copies
     del tts
     memory.reset()
-    time_engine(engine, voice, options.frames, most)
-    copies = " ".join(f"{rate / 1e9:.1f}" for rate in turns.copies)
-    peaks = f"{memory.peak() / 1e9:.2f} GB the engine" + f", {official_peak / 1e9:.2f} GB qwen_tts" * beside
-    return f"{precision}: a copy moves {copies} GB/s; at its peak holds {peaks}, with {most} streams"
+    time_engine(engine, voice, options.frames, streams)
+    notes.append(f"{memory.peak() / 1e9:.2f} GB the engine with {streams}")
+    rates = " ".join(f"{rate / 1e9:.1f}" for rate in copies)
+    return f"{precision}: a copy moves {rates} GB/s; at the peak {', '.join(notes)}"
 
 
 if __name__ == "__main__":
