@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from voice.sentences import says_something, sentences, stretches
+from voice.sentences import closed, says_something, sentences, stretches
 from voice.text import spoken_bytes
 
 PIECE_BYTES = 450  # about 30 s of speech; models drift after some minutes, and each piece has a cache of its own
@@ -26,15 +26,16 @@ class Piece:
 
 
 def split_pieces(text: str, *, limit_bytes: int = PIECE_BYTES) -> list[Piece]:
-    """Sentences joined to pieces of at most `limit_bytes` to say; longer ones are cut at clauses, spaces, or anywhere.
+    """Sentences joined to pieces of at most `limit_bytes` to say; longer ones are cut at clauses, spaces, anywhere.
 
-    What says nothing has no piece. A text of nothing else has none at all.
+    What says nothing has no piece. A text of nothing else has none at all. Titles and items are given a full
+    stop, which the limit does not count.
     """
     pieces = list[Piece]()
     for stretch, ends_paragraph in stretches(text):
         *others, last = _pieces(stretch, limit_bytes)
         pause = PARAGRAPH_PAUSE if ends_paragraph else SENTENCE_PAUSE
-        pieces += [*others, replace(last, pause_seconds=pause)]
+        pieces += [*others, replace(last, text=closed(last.text), pause_seconds=pause)]
     return pieces
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 _SPACELESS = "\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef"  # scripts without spaces between words, and their marks
 _HANGUL = "\u1100-\u11ff\uac00-\ud7ff"
 _SIGN = re.compile(rf"[^\W\d_a-zA-Z](?<=[{_SPACELESS}{_HANGUL}])")
+_SPACELESS_SIGN = re.compile(f"[{_SPACELESS}]")
 _SPACELESS_WRAP = re.compile(rf"(?<=[{_SPACELESS}])\n(?=[{_SPACELESS}])")
 _BULLET = re.compile(r"(?:[-+*•‣◦▪·]\s|[—–]|\(?\d{1,3}[.)]\s|\(?[a-z]\)\s)\s*")
 
@@ -28,6 +29,7 @@ _EITHER = "“‘«"
 # 100,000 would take minutes
 _END = re.compile(rf"(?<![{_MARKS}])([{_MARKS}]+)((?:\s?[»›](?!\w)|[{_EITHER}](?!\w)|[{_CLOSING}])*)(\s*)")
 _ENDED = re.compile(rf"[{_MARKS}](?:\s?»|[{_EITHER}{_CLOSING}])*$")
+_MARKED = re.compile(rf"[{_MARKS}][\W_]*$")  # whatever closes or decorates it
 LOOK = 16  # characters around an end that tell whether it is one
 
 # Behind a quotation these go on with its sentence: Japanese and Korean particles, Chinese "he said"
@@ -96,6 +98,14 @@ def sentences(stretch: str) -> Iterator[str]:
             yield stretch[start : end.end()]
             start = end.end()
     yield stretch[start:]
+
+
+def closed(stretch: str) -> str:
+    """With a full stop where a title or an item has no end mark: without one a model may not come to an end."""
+    if _MARKED.search(stretch, max(0, len(stretch) - LOOK)):
+        return stretch
+    open_ended = stretch.rstrip(" ,;:，、；：—–-")
+    return open_ended + ("。" if _SPACELESS_SIGN.match(open_ended[-1:]) else ".")
 
 
 def says_something(text: str) -> bool:

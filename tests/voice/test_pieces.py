@@ -1,6 +1,7 @@
 import pytest
 
 from voice.pieces import CLAUSE_PAUSE, PARAGRAPH_PAUSE, PIECE_BYTES, SENTENCE_PAUSE, split_pieces
+from voice.sentences import closed
 from voice.text import spoken_bytes
 
 
@@ -16,12 +17,30 @@ def test_a_short_text_is_one_piece_as_it_is_written(text: str):
 def test_paragraphs_have_longer_pauses_than_items():
     pieces = split_pieces("A title\n\nA text. More:\n- one\n- two\n\nThe end")
     assert [(piece.text, piece.pause_seconds) for piece in pieces] == [
-        ("A title", PARAGRAPH_PAUSE),
-        ("A text. More:", SENTENCE_PAUSE),
-        ("- one", SENTENCE_PAUSE),
-        ("- two", PARAGRAPH_PAUSE),
-        ("The end", PARAGRAPH_PAUSE),
+        ("A title.", PARAGRAPH_PAUSE),
+        ("A text. More.", SENTENCE_PAUSE),
+        ("- one.", SENTENCE_PAUSE),
+        ("- two.", PARAGRAPH_PAUSE),
+        ("The end.", PARAGRAPH_PAUSE),
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("bread and butter", "bread and butter."),
+        ("One; two;", "One; two."),
+        ("买面包", "买面包。"),
+        ("买面包：", "买面包。"),
+        ("빵과 버터", "빵과 버터."),
+        ("She said “go!”", "She said “go!”"),
+        ("Well…", "Well…"),
+        ("Done! 🎉", "Done! 🎉"),
+        ("« Vraiment ? »", "« Vraiment ? »"),
+    ],
+)
+def test_what_has_no_end_mark_is_given_a_full_stop(written: str, spoken: str):
+    assert texts(written) == [spoken]
 
 
 def test_what_says_nothing_is_no_piece_but_a_pause():
@@ -48,8 +67,8 @@ def test_what_says_nothing_is_no_piece_but_a_pause():
 def test_pieces_are_short_and_lose_nothing(text: str):
     pieces = texts(text)
     assert len(pieces) > 1
-    assert all(0 < spoken_bytes(piece) <= PIECE_BYTES for piece in pieces)
-    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert all(0 < spoken_bytes(piece.rstrip(".。")) <= PIECE_BYTES for piece in pieces)
+    assert "".join("".join(pieces).split()).rstrip(".,。，") == "".join(text.split()).rstrip(".,。，")
 
 
 @pytest.mark.parametrize(
@@ -67,12 +86,13 @@ def test_pieces_are_short_and_lose_nothing(text: str):
 )
 def test_a_long_sentence_is_cut_at_clauses_and_spaces_but_not_in_numbers(sentence: str, parts: list[str]):
     limit = max(spoken_bytes(part) for part in parts) + 1
-    assert texts(sentence, limit_bytes=limit) == parts
+    *others, last = parts
+    assert texts(sentence, limit_bytes=limit) == [*others, closed(last)]
     assert {piece.pause_seconds for piece in split_pieces(sentence, limit_bytes=limit)[:-1]} == {CLAUSE_PAUSE}
 
 
 def test_a_hundred_thousand_characters_are_split_in_no_time_that_matters():
     assert len(split_pieces("Some words, then more. " * 4_400)) > 200
-    assert texts("." * 100_000 + "x")[-1].endswith("x")
+    assert texts("." * 100_000 + "x")[-1].endswith("x.")
     for part in ("word ", "a", "没", "1", ", ", "1 ", "!\u00a0", "- "):
         split_pieces(part * (100_000 // len(part)))
