@@ -292,12 +292,16 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
         memory.reset()
         time_official(tts, voice, options.frames, batch)
         notes.append(f"{memory.peak() / 1e9:.2f} GB qwen_tts with {batch} streams")
+    engine: Engine | None = None
     for streams in sorted(options.streams):
+        engine = None  # the one before is gone before the next one takes its memory
+        memory.reset()
         engine = Engine.of(tts, slots=streams, positions=POSITIONS + options.frames, precision=precision)
         beside = precision is not Precision.int8 and streams <= options.official_streams
         turns = measure(tts, engine, voice, options, beside=beside)
         report(turns, precision, bytes_a_frame(tts.model.talker, precision))
         copies += turns.copies
+    assert engine is not None
     del tts
     memory.reset()
     time_engine(engine, voice, options.frames, streams)

@@ -70,7 +70,8 @@ class Gate:
         Whose caller is spoken to least comes first. In a full queue a caller takes the place of one who has more there.
         Of those that stepped aside a caller may have no more than are left for others.
         """
-        if self._aside[caller] > max(1, self._queue - self._aside.total()) or self.open >= self._active + self._queue:
+        is_full = self.open >= self._active + self._queue and self._begun[caller]  # who has nothing yet may come in
+        if is_full or self._aside[caller] > max(1, self._queue - self._aside.total()):
             raise self._busy("the voice has more listeners than it can, most of them slow")
         if self._places and not self._waiting:
             self._places -= 1

@@ -14,8 +14,9 @@ def test_the_demo_voice_is_nearer_to_itself_after_finetuning(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     run_all("demo")
     headline = json.loads((tmp_path / "reports/demo/headline.json").read_text())
-    assert headline["verdict"] == "fine-tuned wins"
     assert headline["finetuned_minus_zero_shot"]["sim_resemblyzer"]["low"] > 0
-    # in context `nano` is badly understood: the clone by the embedding is harder to keep up with
-    words = [headline[system]["wer_pocketsphinx"] for system in ("finetuned", "zero_shot_embedding")]
-    assert words[0] < words[1] + 0.15
+    # 30 sentences cannot show that it loses no more words, to within the gate's margin: the verdict is left open
+    finetuned, *clones = (
+        headline[system]["wer_pocketsphinx"] for system in ("finetuned", "zero_shot", "zero_shot_embedding")
+    )
+    assert finetuned < min(clones) + 0.15

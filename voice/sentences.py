@@ -30,6 +30,7 @@ _EITHER = "“‘«"
 _END = re.compile(rf"(?<![{_MARKS}])([{_MARKS}]+)((?:\s?[»›](?!\w)|[{_EITHER}](?!\w)|[{_CLOSING}])*)(\s*)")
 _ENDED = re.compile(rf"[{_MARKS}](?:\s?»|[{_EITHER}{_CLOSING}])*$")
 _MARKED = re.compile(rf"[{_MARKS}][\W_]*$")  # whatever closes or decorates it
+_OPEN_END = re.compile(r"(?:\s[—–-]|[\s,;:，、；：—])+$")
 LOOK = 16  # characters around an end that tell whether it is one
 
 # Behind a quotation these go on with its sentence: Japanese and Korean particles, Chinese "he said"
@@ -104,7 +105,7 @@ def closed(stretch: str) -> str:
     """With a full stop where a title or an item has no end mark: without one a model may not come to an end."""
     if _MARKED.search(stretch, max(0, len(stretch) - LOOK)):
         return stretch
-    open_ended = stretch.rstrip(" ,;:，、；：—–-")
+    open_ended = _OPEN_END.sub("", stretch)
     return open_ended + ("。" if _SPACELESS_SIGN.match(open_ended[-1:]) else ".")
 
 
@@ -122,8 +123,8 @@ def _runs_on(before: str, line: str) -> bool:
     if _BULLET.match(line):
         return False
     if (first := _LETTER.search(line)) and first[0].islower():
-        is_item = len(before.split()) <= ITEM_WORDS and not _ENDED.search(before) and not _SIGN.match(before)
-        if is_item or before.endswith((":", "：")):
+        is_item = len(before.split()) <= ITEM_WORDS and not _ENDED.search(before) and not _SIGN.search(before)
+        if (is_item and not before.endswith(",")) or before.endswith((":", "：")):
             return False
         return not re.search(r"(?<!\.)\.$", before) or _is_abbreviation(_word_before(before[:-1]))
     shortest = 0 if _ENDED.search(before, max(0, len(before) - LOOK)) else SHORTEST_WRAPPED

@@ -113,6 +113,19 @@ def test_a_caller_who_is_slow_many_times_leaves_room_for_others():
     run(scenario, queue=10)
 
 
+def test_a_burst_of_slow_requests_keeps_nobody_else_out():
+    async def scenario(gate: Gate) -> None:
+        many = await ask(gate, *["many"] * 11)
+        for task in many:
+            (await task).step_aside()
+        assert gate.open == 11, "as many as there may be"
+        with pytest.raises(Problem, match="most of them slow"):
+            await gate.enter("many")
+        (await gate.enter("one")).leave()
+
+    run(scenario, queue=10)
+
+
 def test_a_place_that_comes_as_its_client_leaves_goes_to_the_next():
     async def scenario(gate: Gate) -> None:
         speaking = await gate.enter("a")

@@ -32,6 +32,8 @@ def test_paragraphs_have_longer_pauses_than_items():
         ("One; two;", "One; two."),
         ("买面包", "买面包。"),
         ("买面包：", "买面包。"),
+        ("He got a B-", "He got a B-."),
+        ("And then -", "And then."),
         ("빵과 버터", "빵과 버터."),
         ("She said “go!”", "She said “go!”"),
         ("Well…", "Well…"),

@@ -102,6 +102,8 @@ WRAPPED = "The quick brown fox jumps over the lazy dog, goes home, and sees"  # 
         ("A sentence.", "Another one of its paragraph.", " "),
         ("She spoke to Dr.", "Smith.", " "),
         ("They cost approx.", "five pounds.", " "),
+        ("Really good,", "he said.", " "),
+        ("2024年苹果公司在美国推出了全新的", "iPhone 手机。", " "),
         ("그는 오늘 아침 일찍 일어나서 가까운 공원까지 천천히 걸어가고", "있었다.", " "),
         ("今天早上我们一起去了公园，看见了很多人在那里散步，还有", "孩子。", ""),
         ("私は昨日の午後に友達と一緒に近くの公園まで歩いて行って、", "帰った。", ""),

@@ -164,6 +164,11 @@ class Core:
         self._references.forget(voice)
         self._prompts.forget_voice(voice)
 
+    def keep_nothing(self) -> None:
+        """Give back the memory of what is kept for speed alone."""
+        self._references.clear()
+        self._prompts.keep_nothing()
+
     def park(self, slot: int, *, is_read: bool = True) -> "Parked":
         """Free a slot, keeping all that is needed to go on later in the host's memory."""
         utterance = self._moving(slot)

@@ -14,20 +14,22 @@ class Listener:
 
     def __init__(self, *, speed: float = 1.0, clock: Clock = time.monotonic) -> None:
         self._speed, self._clock = speed, clock
-        self._until = math.inf  # when all of it has been heard; nobody waits for the first chunk yet
-        self._missed = 0.0
+        # When all of it has been heard (nobody waits for the first chunk yet), and what was missed until then: in one,
+        # for another thread may ask
+        self._heard = (math.inf, 0.0)
 
     def hand_over(self, chunk: Waveform) -> None:
         """Count a chunk that leaves now."""
-        now = self._clock()
-        self._missed += max(0.0, now - self._until)
-        since = now if self._until == math.inf else max(self._until, now)
-        self._until = since + len(chunk) / SAMPLE_RATE / self._speed
+        (until, missed), now = self._heard, self._clock()
+        since = now if until == math.inf else max(until, now)
+        self._heard = (since + len(chunk) / SAMPLE_RATE / self._speed, missed + max(0.0, now - until))
 
     def unheard(self) -> float:
         """Seconds until what was handed over has been heard."""
-        return 0.0 if self._until == math.inf else max(0.0, self._until - self._clock())
+        until, _ = self._heard
+        return 0.0 if until == math.inf else max(0.0, until - self._clock())
 
     def missed(self) -> float:
         """Seconds that were waited for sound since the first chunk."""
-        return self._missed + max(0.0, self._clock() - self._until)
+        until, missed = self._heard
+        return missed + max(0.0, self._clock() - until)

@@ -65,8 +65,10 @@ class Prompts:
         end = reading.next_end(self._stretch)
         read = prefill(slot, reading.at, reading.inputs[reading.at : end])
         reading.at = end
-        if end == reading.shared and reading.key[0] not in self._gone:
+        if end == reading.shared:
             self._prefixes.put(reading.key, self._talker.save(slot, end))
+            if reading.key[0] in self._gone:  # perhaps since a moment ago
+                self.forget_voice(reading.key[0])
         if end < len(reading.inputs):
             return None
         self.forget(slot)

@@ -42,8 +42,9 @@ class References:
             known = self._kept.get(voice)  # by now: whoever was before may have been the same
             if known is None:
                 known = self._decode_somehow(voice.codes)
-                if voice not in self._gone:
-                    self._kept.put(voice, known)
+                self._kept.put(voice, known)
+                if voice in self._gone:  # perhaps since a moment ago
+                    self.forget(voice)
         return known
 
     def forget(self, voice: Voice) -> None:

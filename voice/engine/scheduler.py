@@ -81,7 +81,8 @@ class Stream:
         self.caller = caller or self.group
         self.ending: Ending | None = None
         self._ramp, self._ahead, self._watch, self._wake, self._listener = ramp, ahead, watch, wake, listener
-        self._entered = 0  # the frame at which it came into its slot
+        self._entered = 0  # the frame at which it came into its slot,
+        self._missed = 0.0  # and what its listener had missed by then, seconds
         self._queue: SimpleQueue[Waveform | Closed] = SimpleQueue()
         self._chunks = 0
         self._decoded = 0  # frames
@@ -135,6 +136,7 @@ class Stream:
     def enter(self) -> None:
         """It has a slot now."""
         self._entered = len(self.utterance.codes)
+        self._missed = self._listener.missed() if self._listener else 0.0
 
     @property
     def unheard(self) -> float:
@@ -145,12 +147,16 @@ class Stream:
     def can_be_spared(self) -> bool:
         """Whether somebody else may have its slot for a while.
 
-        It has spoken for a stretch, and nobody hears the difference: its listener has much in hand, or has missed so
-        much that nobody could follow. Who just keeps up keeps the slot.
+        It has spoken for a stretch, and nobody hears the difference: nobody listens as it comes, or they have much in
+        hand, or have missed so much in the meantime that nobody could follow. Who just keeps up keeps the slot.
         """
-        if self._listener is None or len(self.utterance.codes) - self._entered < STRETCH:
+        if len(self.utterance.codes) - self._entered < STRETCH:
             return False
-        return max(self._listener.unheard(), self._listener.missed()) > UNHURRIED_SECONDS
+        if not self.is_live:
+            return True
+        if self._listener is None:
+            return False
+        return max(self._listener.unheard(), self._listener.missed() - self._missed) > UNHURRIED_SECONDS
 
     @property
     def has_room(self) -> bool:
@@ -201,7 +207,8 @@ class Scheduler:
     def __init__(self, core: Core, *, clock: Clock = time.monotonic) -> None:
         self._core, self._clock = core, clock
         self._wanted = core.slots  # where there is memory for them
-        self._regrow_at, self._regrow_seconds = -math.inf, REGROW_SECONDS
+        self._grown_at = self._regrow_at = self._park_at = -math.inf
+        self._regrow_seconds = REGROW_SECONDS
         self._waiting: deque[tuple[Stream, Parked | None]] = deque()
         self._running: dict[int, Stream] = {}  # by slot
         self._reading: deque[int] = deque()  # those of them whose prompts are not read yet
@@ -384,6 +391,8 @@ class Scheduler:
 
     def _park_one(self, free: list[int]) -> bool:
         # a slot whose consumer does not listen, or is in no hurry, is given to one that waits; its own waits at the end
+        if self._clock() < self._park_at:
+            return False
         slot = next((slot for slot, stream in self._running.items() if not stream.has_room), None)
         slot = self._spared() if slot is None else slot
         if slot is None:
@@ -393,7 +402,8 @@ class Scheduler:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._shrink(error)
+            self._core.keep_nothing()  # who speaks goes on: fewer slots would have to be parked for, too
+            self._park_at = self._clock() + UNHURRIED_SECONDS
             return False
         with self._lock:
             self._waiting.append((self._running.pop(slot), parked))
@@ -453,6 +463,8 @@ class Scheduler:
             self._give_up(error)
             return
         log.warning("out of device memory (%s): %d slots instead of %d", error, slots // 2, slots)
+        if self._clock() - self._grown_at > self._regrow_seconds:  # another shortage
+            self._regrow_seconds = REGROW_SECONDS
         self._wait_to_grow()
         for slot in self._vacate(unread=unread):
             self._end(slot, None, no_memory())
@@ -466,11 +478,11 @@ class Scheduler:
             self._wait_to_grow()
             return
         self._resize(min(self._wanted, max(1, 2 * slots)))
-        log.warning("%d slots instead of %d, %d are wanted", self._core.slots, slots, self._wanted)
         if self._core.slots <= slots:
             self._wait_to_grow()
         else:
-            self._regrow_at, self._regrow_seconds = self._clock() + REGROW_SECONDS, REGROW_SECONDS
+            self._grown_at, self._regrow_at = self._clock(), self._clock() + REGROW_SECONDS
+            log.warning("%d slots again, of %d", self._core.slots, self._wanted)
 
     def _wait_to_grow(self) -> None:
         self._regrow_at = self._clock() + self._regrow_seconds

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, pairwise
 from queue import Empty
 from typing import Any
 
@@ -108,26 +108,30 @@ def test_listeners_that_do_not_listen_keep_no_slot_from_those_who_do(core: Core,
 class Hearing(Listener):
     """A listener who has so much in hand and has missed so much."""
 
-    def __init__(self, *, unheard: float = 0.0, missed: float = 0.0) -> None:
+    def __init__(self, *, unheard: float = 0.0, missed: Sequence[float] = (0.0,)) -> None:
         super().__init__()
-        self._in_hand, self._lost = unheard, missed
+        self._in_hand, self._lost = unheard, list(missed)
 
     def unheard(self) -> float:
         return self._in_hand
 
     def missed(self) -> float:
-        return self._lost
+        return self._lost.pop(0) if len(self._lost) > 1 else self._lost[0]  # as it is asked
 
 
 @pytest.mark.parametrize(
-    ("listener", "is_spared"),
-    [(Hearing(unheard=20.0), True), (Hearing(unheard=5.0, missed=5.0), False), (Hearing(missed=20.0), True)],
-    ids=["far ahead", "in time", "far behind"],
+    ("listening", "is_spared"),
+    [
+        (lambda: Hearing(unheard=20.0), True),
+        (lambda: Hearing(unheard=5.0, missed=[20.0]), False),
+        (lambda: Hearing(missed=[20.0, 20.0, 20.0, 40.0]), True),
+    ],
+    ids=["far ahead", "in time, but for long ago", "far behind"],
 )
 def test_a_slot_is_asked_back_from_who_does_not_just_keep_up(
-    core: Core, voice: Voice, listener: Listener, is_spared: bool, monkeypatch: pytest.MonkeyPatch
+    core: Core, voice: Voice, listening: Callable[[], Listener], is_spared: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    numbers = (1, 2, 4)  # none of which ends by itself
+    numbers, listener = (1, 2, 4), listening()  # none of which ends by itself
     expected = [alone(core, voice, number, budget=150)[0] for number in numbers]
     scheduler, long = Scheduler(core), list[Stream]()
     begun, begin, all_there = list[list[int]](), core.begin, threading.Event()
@@ -139,7 +143,7 @@ def test_a_slot_is_asked_back_from_who_does_not_just_keep_up(
 
     monkeypatch.setattr(core, "begin", note)
     for number in numbers:
-        long.append(scheduler.submit(utterance(core, voice, number, budget=150), ahead=None, listener=listener))
+        long.append(scheduler.submit(utterance(core, voice, number, budget=150), ahead=1_000, listener=listener))
     late = scheduler.submit(utterance(core, voice, 5, budget=4))
     all_there.set()
     assert list(late)
@@ -186,7 +190,7 @@ def test_who_has_begun_nothing_comes_before_a_caller_who_speaks(
     assert order_of(core, voice, asked, monkeypatch) == [0, 3, 1, 2]
 
 
-def test_no_memory_to_send_somebody_away_costs_slots_but_no_request(
+def test_no_memory_to_send_somebody_away_costs_nobody_anything(
     tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ):
     small = core_of(tiny, slots=2)
@@ -199,12 +203,14 @@ def test_no_memory_to_send_somebody_away_costs_slots_but_no_request(
         return park(*arguments, **options)
 
     monkeypatch.setattr(small, "park", fail_once)
-    scheduler = Scheduler(small)
+    ticks = count(0, 10)
+    scheduler = Scheduler(small, clock=lambda: float(next(ticks)))
     held = [scheduler.submit(utterance(small, voice, n, budget=60), ahead=1) for n in range(2)]
     assert list(scheduler.submit(utterance(small, voice, 5)))
     for stream in held:
         assert list(stream)
     assert calls[0] > 1
+    assert small.slots == 2
 
 
 def test_cancelling_ends_within_a_frame_and_frees_the_slot(core: Core, scheduler: Scheduler, voice: Voice):
@@ -499,7 +505,6 @@ def test_slots_come_back_while_somebody_speaks(tiny: Any, voice: Voice, monkeypa
         list(stream)
         np.testing.assert_array_equal(codes(u), same)
     assert slots[:6] == [4, 4, 2, 2, 2, 4]
-    assert scheduler._regrow_seconds == REGROW_SECONDS, "the next shortage is another one"
 
 
 def test_memory_that_stays_short_is_asked_for_less_and_less_often(
