@@ -1,5 +1,8 @@
 """When memory is short, and what is said of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from voice.errors import InputError
@@ -17,3 +20,14 @@ def is_out_of_memory(error: Exception) -> bool:
 def no_memory() -> InputError:
     """What is said to whoever could not be spoken for, or as, for want of memory."""
     return InputError("the device has too little memory for this. Free some, or use a smaller model.")
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raise InputError where memory is short, and everything else as it is."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise no_memory() from error
+        raise

@@ -7,7 +7,7 @@ import torch
 
 from voice.engine.kept import Kept
 from voice.engine.memory import SavedCodec
-from voice.engine.out_of_memory import is_out_of_memory, no_memory
+from voice.engine.out_of_memory import is_out_of_memory, refusing
 from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
 
@@ -63,12 +63,8 @@ class References:
                 raise
         self.clear()
         self._make_room()
-        try:
+        with refusing():
             return self._decode(codes)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise no_memory() from error
 
     @torch.inference_mode()
     def _decode(self, codes: torch.Tensor) -> SavedCodec:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voice.audio import SAMPLE_RATE, Waveform, seconds
-from voice.engine.out_of_memory import is_out_of_memory, no_memory
+from voice.engine.out_of_memory import refusing
 from voice.errors import InputError
 from voice.prompt import Situation, Vocabulary, reference_ids
 from voice.request import Request
@@ -64,15 +64,11 @@ def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[st
         raise InputError(f"a {tts.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/.")
     _require_references(waveforms)
     said: Sequence[str | None] = texts or [None] * len(waveforms)
-    try:
+    with refusing():
         items = [
             tts.create_voice_clone_prompt((waveform, SAMPLE_RATE), ref_text=text, x_vector_only_mode=text is None)[0]
             for waveform, text in zip(waveforms, said, strict=True)
         ]
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise no_memory() from error
-        raise
     # copies: the library makes them in inference mode
     embedding = torch.stack([item.ref_spk_embedding.float().clone() for item in items]).mean(0)
     if texts is None:
