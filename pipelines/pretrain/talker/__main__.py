@@ -2,6 +2,7 @@
 
 python -m pipelines.pretrain.talker              # goes on where it stopped; `kill` it at any time
 python -m pipelines.pretrain.talker device=cuda
+python -m pipelines.pretrain.talker attempts=.cache/pretrain/attempts   # also from what it says itself
 """
 
 import logging
@@ -19,7 +20,9 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.nano import fresh
 from pipelines.pretrain.run import go_on
 from pipelines.pretrain.sounds import read_sounds
+from pipelines.pretrain.talker.attempts.records import read_attempts
 from pipelines.pretrain.talker.data import Draws, Source, held_out
+from pipelines.pretrain.talker.preference import Pairs, pairs_of
 from pipelines.pretrain.talker.train import Schedule, Trainer, embed_as_they_sound, initialise
 from voice.fresh import TalkerShape
 from voice.prompt import Vocabulary
@@ -35,6 +38,7 @@ class Talker:  # conf/talker.yaml
     material: str
     bounds: str
     recordings: str | None
+    attempts: str | None
     language: str
     out: str
     shape: TalkerShape
@@ -77,7 +81,13 @@ def main(config: Talker) -> None:
     unheard = held_out(
         source("eval"), vocabulary, positions=config.schedule.positions, candidates=config.schedule.candidates
     )
-    trainer = Trainer(talker, draws, unheard, schedule, config.device)
+    pairs = None
+    if config.attempts:
+        sources = [draws.corpus, *([recordings] if recordings else [])]
+        texts = read_attempts(Path(config.attempts), sources)
+        pairs = Pairs(pairs_of(texts, margin=schedule.preference.margin), vocabulary, seed=schedule.seed)
+        log.info("%d pairs of attempts", len(pairs))
+    trainer = Trainer(talker, draws, unheard, schedule, config.device, pairs)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 
 

@@ -12,6 +12,7 @@ from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
 from pipelines.pretrain.sounds import Sounds, embeddings
 from pipelines.pretrain.talker.data import SILENT, Draws, HeldOut, Mixture, Taught
+from pipelines.pretrain.talker.preference import Pairs, Preference, compare
 from pipelines.train.history import retold
 from pipelines.train.loss import Losses, Objective
 from voice.bounds import within
@@ -32,6 +33,7 @@ class Schedule(Pace, Log):  # conf/talker.yaml
     first_frames: int = within(low=1)  # of the longest example at first,
     added_frames: float = within(low=0)  # and how many more at each step: in short ones the place is easily found
     mixture: Mixture
+    preference: Preference
     own_temperature: float = within(above=0)  # at which what it says itself is drawn
     seed: int
 
@@ -41,6 +43,7 @@ class Schedule(Pace, Log):  # conf/talker.yaml
         return replace(
             shorter,
             positions=self.positions * factor,
+            preference=replace(self.preference, positions=self.preference.positions * factor),
             candidates=self.candidates * factor,
             guided_steps=-(-self.guided_steps // factor),
             added_frames=self.added_frames * factor,
@@ -117,10 +120,18 @@ def embed_as_they_sound(talker: Any, sounds: Sounds) -> None:
 
 
 class Trainer:
-    """A talker in training."""
+    """A talker in training. Given pairs of attempts, each step also learns from some of them."""
 
-    def __init__(self, talker: Any, draws: Draws, held_out: HeldOut, schedule: Schedule, device: Device) -> None:
-        self.draws, self.schedule, self.device = draws, schedule, device
+    def __init__(
+        self,
+        talker: Any,
+        draws: Draws,
+        held_out: HeldOut,
+        schedule: Schedule,
+        device: Device,
+        pairs: Pairs | None = None,
+    ) -> None:
+        self.draws, self.schedule, self.device, self.pairs = draws, schedule, device, pairs
         self._held_out = HeldOut(held_out.right.to(device.name), held_out.other.to(device.name))
         self.guided = GuidedObjective(talker).to(device.name)
         self.talker = talker
@@ -154,6 +165,7 @@ class Trainer:
             losses, place = self.guided(self._retold(taught, self.step) if taught.own else taught)
         total = losses.talker + schedule.predictor * losses.predictor
         (total + self.guidance() * place).backward()
+        preferred = self._prefer(self.pairs) if self.pairs else {}
         norm = nn.utils.clip_grad_norm_(self.guided.parameters(), schedule.clip_norm)
         if norm.isfinite():
             self._optimizer.step()
@@ -162,7 +174,17 @@ class Trainer:
         self.step += 1
         values = {"loss": total, "talker": losses.talker, "predictor": losses.predictor, "place": place}
         row = {name: float(value.detach()) for name, value in values.items()}
-        return {**row, "gradient_norm": float(norm), "frames": float(losses.targets)}
+        return {**row, **preferred, "gradient_norm": float(norm), "frames": float(losses.targets)}
+
+    def _prefer(self, pairs: Pairs) -> Row:
+        # gradients of a batch of pairs, added to those that are there
+        preference = self.schedule.preference
+        drawn = pairs.draw(self.step, positions=preference.positions).to(self.device.name)
+        with self.device.autocasting():
+            outcome = compare(self.guided.objective, drawn, sharpness=preference.sharpness)
+        (preference.weight * (outcome.comparison + preference.better * outcome.better)).backward()
+        values = {"comparison": outcome.comparison, "better": outcome.better, "right": outcome.right}
+        return {name: float(value.detach()) for name, value in values.items()}
 
     def learning_rate(self) -> float:
         """The rate of the next step."""
