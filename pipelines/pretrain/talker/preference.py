@@ -7,7 +7,8 @@ examples of the truth go on beside it, and the better attempt is learnt from as 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pipelines.pretrain.run import Pace
 from pipelines.pretrain.talker.attempts.odds import Attempted, log_odds
 from pipelines.pretrain.talker.attempts.records import Judged
 from pipelines.pretrain.talker.attempts.saying import Asked
@@ -25,14 +27,18 @@ from voice.prompt import Vocabulary
 
 
 @dataclass(kw_only=True)
-class Preference:  # conf/talker.yaml
-    """How attempts are compared."""
+class Preference(Pace):  # conf/talker.yaml
+    """How long, how fast and how attempts are compared, once the truth has been learnt."""
 
     weight: float = within(low=0)  # against 1 for the talker's loss on the truth
     sharpness: float = within(above=0)  # how far a step may lead from the talker that said them: beta of the paper
     better: float = within(low=0)  # the weight of what the better attempt costs, against 1 for the comparison
     margin: float = within(low=0)  # nats a letter: closer ones are not compared
     positions: int = within(low=1)  # of a step, padding included
+
+    def with_larger_batches(self, factor: int) -> Self:
+        """As many pairs in fewer steps."""
+        return replace(super().with_larger_batches(factor), positions=self.positions * factor)
 
 
 @dataclass(frozen=True, slots=True)

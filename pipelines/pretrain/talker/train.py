@@ -43,7 +43,7 @@ class Schedule(Pace, Log):  # conf/talker.yaml
         return replace(
             shorter,
             positions=self.positions * factor,
-            preference=replace(self.preference, positions=self.preference.positions * factor),
+            preference=self.preference.with_larger_batches(factor),
             candidates=self.candidates * factor,
             guided_steps=-(-self.guided_steps // factor),
             added_frames=self.added_frames * factor,
@@ -120,7 +120,7 @@ def embed_as_they_sound(talker: Any, sounds: Sounds) -> None:
 
 
 class Trainer:
-    """A talker in training. Given pairs of attempts, each step also learns from some of them."""
+    """A talker in training. Given pairs of attempts, it goes on after the schedule and learns from them as well."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """When it is done."""
-        return self.schedule.steps
+        return self.schedule.steps + (self.schedule.preference.steps if self.pairs else 0)
 
     def take_step(self) -> Row:
         """Learn from one batch."""
@@ -165,7 +165,7 @@ class Trainer:
             losses, place = self.guided(self._retold(taught, self.step) if taught.own else taught)
         total = losses.talker + schedule.predictor * losses.predictor
         (total + self.guidance() * place).backward()
-        preferred = self._prefer(self.pairs) if self.pairs else {}
+        preferred = self._prefer(self.pairs) if self.pairs and self._prefers() else {}
         norm = nn.utils.clip_grad_norm_(self.guided.parameters(), schedule.clip_norm)
         if norm.isfinite():
             self._optimizer.step()
@@ -188,7 +188,12 @@ class Trainer:
 
     def learning_rate(self) -> float:
         """The rate of the next step."""
+        if self._prefers():
+            return self.schedule.preference.learning_rate(self.step - self.schedule.steps)
         return self.schedule.learning_rate(self.step, since=self._since)
+
+    def _prefers(self) -> bool:
+        return self.step >= self.schedule.steps and self.pairs is not None
 
     def guidance(self) -> float:
         """The weight of attention that is shown its place: a straight line down to nothing."""

@@ -14,15 +14,15 @@ from pipelines.pretrain.aligner.data import Batch as HeardBatch
 from pipelines.pretrain.aligner.data import Heard
 from pipelines.pretrain.aligner.model import RATE, SYMBOLS, Recogniser, Shape
 from pipelines.pretrain.aligner.train import nats_a_letter
-from pipelines.pretrain.run import STATE_FILE, save
+from pipelines.pretrain.run import STATE_FILE, fit, resume, save
 from pipelines.pretrain.talker.__main__ import begin
 from pipelines.pretrain.talker.attempts.making import Attempts, Texts, draw_texts, folder_of, make_folder, open_studio
 from pipelines.pretrain.talker.attempts.odds import Attempted, log_odds
 from pipelines.pretrain.talker.attempts.records import Judged, read_attempts
 from pipelines.pretrain.talker.attempts.saying import Asked, Attempt, Sayer
 from pipelines.pretrain.talker.data import Chain, Source
-from pipelines.pretrain.talker.preference import Pairs, Preference, compare, pairs_of
-from pipelines.pretrain.talker.train import Trainer
+from pipelines.pretrain.talker.preference import Pairs, compare, pairs_of
+from pipelines.pretrain.talker.train import Schedule, Trainer
 from pipelines.train.loss import Objective
 from tests.pipelines.pretrain import test_talker
 from tests.pipelines.pretrain.resuming import assert_goes_on
@@ -236,12 +236,8 @@ def pairs(attempts: list[tuple[Asked, list[Judged]]]) -> Pairs:
     return Pairs(pairs_of(attempts, margin=0.0), begin(TALKER_SHAPE, seed=0)[2], seed=0)
 
 
-def trainer(work: Path, attempts: list[tuple[Asked, list[Judged]]], *, weight: float = 1.0, seed: int = 0) -> Trainer:
-    schedule = replace(
-        test_talker.SCHEDULE,
-        steps=60,
-        preference=Preference(weight=weight, sharpness=0.5, better=0.1, margin=0.0, positions=300),
-    )
+def trainer(work: Path, attempts: list[tuple[Asked, list[Judged]]], schedule: Schedule, *, seed: int = 0) -> Trainer:
+    """The talker that spoke, going on; the truth has been learnt after `schedule.steps`."""
     training = test_talker.trainer(work, schedule, seed=seed)
     training.restore(torch.load(work / "talker" / STATE_FILE, weights_only=True))
     training.pairs = pairs(attempts)
@@ -257,14 +253,35 @@ def test_at_first_neither_attempt_is_preferred(work, attempts, config):
 
 def test_the_better_attempts_gain_on_the_worse(work, attempts):
     """Beside the same training on the truth alone."""
-    with_weight, without = (trainer(work, attempts, weight=weight) for weight in (1.0, 0.0))
-    last = [[training.take_step() for _ in range(40)][-8:] for training in (with_weight, without)]
+    last = []
+    for weight in (1.0, 0.0):
+        preference = replace(test_talker.SCHEDULE.preference, steps=50, weight=weight)
+        training = trainer(work, attempts, replace(test_talker.SCHEDULE, steps=1, preference=preference))
+        last.append([training.take_step() for _ in range(40)][-8:])
     right, untold = (np.mean([row["right"] for row in rows]) for rows in last)
     assert right > 0.9
     assert right > untold
     assert np.mean([row["comparison"] for row in last[0]]) < 0.5 * math.log(2)
 
 
+def test_without_attempts_it_ends_with_the_truth_and_goes_on_with_them(work, attempts, tmp_path):
+    schedule = test_talker.SCHEDULE
+    alone = test_talker.trainer(work)
+    assert alone.steps == schedule.steps
+    fit(alone, tmp_path, schedule)
+    later = test_talker.trainer(work)
+    later.pairs = pairs(attempts)
+    assert resume(later, tmp_path, device="cpu")
+    assert later.learning_rate() == schedule.preference.learning_rate(0)
+    assert "comparison" in later.take_step()
+    fit(later, tmp_path, schedule)
+    assert later.step == schedule.steps + schedule.preference.steps
+    fresh = trainer(work, attempts, schedule)
+    assert fresh.learning_rate() == schedule.learning_rate(1)
+    assert "comparison" not in fresh.take_step()  # the truth first
+
+
 def test_a_resumed_training_with_attempts_equals_an_uninterrupted_one(work, attempts, tmp_path):
-    whole, first, second = (trainer(work, attempts, seed=seed) for seed in (0, 0, 7))
-    assert_goes_on(whole, first, second, test_talker.SCHEDULE, tmp_path, weights="guided")
+    schedule = replace(test_talker.SCHEDULE, steps=3)  # it is cut off in the middle of the preference
+    whole, first, second = (trainer(work, attempts, schedule, seed=seed) for seed in (0, 0, 7))
+    assert_goes_on(whole, first, second, schedule, tmp_path, weights="guided")

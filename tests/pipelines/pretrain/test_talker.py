@@ -38,7 +38,10 @@ SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
     average_decay=0.9, positions=200, candidates=6, predictor=1.0, guidance=0.3, guided_steps=6, first_frames=1000,
     added_frames=0.0, mixture=MIXTURE,
-    preference=Preference(weight=1.0, sharpness=0.5, better=0.1, margin=0.0, positions=300),
+    preference=Preference(
+        steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2,
+        weight=1.0, sharpness=0.5, better=0.1, margin=0.0, positions=300,
+    ),
     own_temperature=0.5, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
