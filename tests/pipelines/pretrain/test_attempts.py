@@ -48,9 +48,10 @@ def config(work: Path) -> Attempts:
         {"shape": asdict(RECOGNISER), "recogniser": Recogniser(RECOGNISER).state_dict()}, work / "aligner" / STATE_FILE
     )
     return Attempts(
-        material=str(work / "material"), talker=str(work / "talker"), aligner=str(work / "aligner"),
-        shape=TALKER_SHAPE, recordings=None, language="english", mixture=TEXTS, longest=40, texts=10, attempts=3,
-        temperature=1.0, together=9, out=str(work / "attempts"), processes=1, seed=0,
+        material=str(work / "material"), codec=str(work / "codec"), talker=str(work / "talker"),
+        aligner=str(work / "aligner"), out=str(work / "attempts"), shape=TALKER_SHAPE, recordings=None,
+        language="english", mixture=TEXTS, longest=40, texts=10, attempts=3, temperature=1.0, together=9, processes=1,
+        seed=0,
     )  # fmt: skip
 
 

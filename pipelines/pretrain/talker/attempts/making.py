@@ -1,5 +1,6 @@
 """From texts to attempts that have been judged."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from pipelines.pretrain.aligner.checkpoint import load_recogniser
 from pipelines.pretrain.aligner.data import Batch, Heard
 from pipelines.pretrain.aligner.model import Recogniser
 from pipelines.pretrain.aligner.train import nats_a_letter
-from pipelines.pretrain.material import CHECKPOINT_FOLDER, read_codes
+from pipelines.pretrain.codec.checkpoint import export
+from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import read_state
 from pipelines.pretrain.talker.__main__ import begin
 from pipelines.pretrain.talker.attempts.odds import Attempted, log_odds
@@ -47,6 +49,7 @@ class Attempts:  # conf/attempts.yaml
     """Settings of the stage."""
 
     material: str
+    codec: str
     talker: str
     aligner: str
     shape: TalkerShape
@@ -119,8 +122,16 @@ def open_studio(config: Attempts) -> tuple[Studio, Draws]:
     recordings = source(f"{config.recordings}_train") if config.recordings else None
     mixture = Mixture(**vars(config.mixture), wavering=0.0, own=0.0, predictor=0.01)
     draws = Draws(source("train"), recordings, vocabulary, mixture, seed=config.seed)
-    codec = Codec(material / CHECKPOINT_FOLDER, device="cpu")
-    return Studio(Objective(talker).eval(), vocabulary, codec, load_recogniser(Path(config.aligner))), draws
+    recogniser = load_recogniser(Path(config.aligner))
+    return Studio(Objective(talker).eval(), vocabulary, open_codec(Path(config.codec)), recogniser), draws
+
+
+def open_codec(folder: Path) -> Codec:
+    """The newest averages of the codec: its decoder learns on when the codes are final."""
+    state = read_state(folder, command="python -m pipelines.pretrain.codec")
+    with tempfile.TemporaryDirectory() as scratch:
+        export(state, Path(scratch) / "speech_tokenizer")
+        return Codec(Path(scratch), device="cpu")
 
 
 def folder_of(config: Attempts, number: int) -> Path:

@@ -1,7 +1,7 @@
 """Attempts on disk: a folder of each run of texts, which appears whole or not at all."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from pipelines.pretrain.talker.attempts.saying import Asked, Attempt
-from pipelines.pretrain.talker.data import Chain, Source
+from pipelines.pretrain.talker.data import Chain, Clip, Source
 from voice.errors import InputError
 from voice.publish import publish
 from voice.table import write_records
@@ -58,30 +58,30 @@ def write_attempts(folder: Path, texts: Sequence[tuple[Asked, Sequence[Judged]]]
     """Write several attempts at each of some texts."""
     rows, codes, start = list[Row](), list[Int64[Tensor, "frames codebooks"]](), 0
     for number, (asked, judged) in enumerate(texts):
-        clips = " ".join(clip.line.id for clip in asked.chain.clips)
         for one in judged:
-            said = one.attempt.codes
-            rows.append(
-                Row(
-                    number,
-                    clips,
-                    asked.chain.heard,
-                    asked.voice.line.id,
-                    asked.tagged,
-                    asked.layout.value,
-                    start,
-                    len(said),
-                    one.attempt.ended,
-                    one.nats,
-                    one.odds,
-                )  # fmt: skip
-            )
-            codes.append(said)
-            start += len(said)
+            rows.append(_row(number, asked, one, start=start))
+            codes.append(one.attempt.codes)
+            start += len(one.attempt.codes)
     with publish(folder) as draft:
         draft.mkdir()
         np.save(draft / CODES_FILE, torch.cat(codes).numpy().astype(np.int16))
         write_records(draft / INDEX_FILE, Row, rows)
+
+
+def _row(number: int, asked: Asked, judged: Judged, *, start: int) -> Row:
+    return Row(
+        text=number,
+        clips=" ".join(clip.line.id for clip in asked.chain.clips),
+        heard=asked.chain.heard,
+        voice=asked.voice.line.id,
+        tagged=asked.tagged,
+        layout=asked.layout.value,
+        start=start,
+        frames=len(judged.attempt.codes),
+        ended=judged.attempt.ended,
+        nats=judged.nats,
+        odds=judged.odds,
+    )
 
 
 def read_attempts(folder: Path, sources: Sequence[Source]) -> Iterator[tuple[Asked, list[Judged]]]:
@@ -96,20 +96,22 @@ def read_attempts(folder: Path, sources: Sequence[Source]) -> Iterator[tuple[Ask
             rows = [Row.parse(row) for row in csv.DictReader(file)]
         for _, attempts in groupby(rows, key=lambda row: row.text):
             together = list(attempts)
-            first = together[0]
             try:
-                known = [clips[name] for name in (*first.clips.split(" "), first.voice)]
+                asked = _asked(together[0], clips)
             except KeyError as error:
                 raise InputError(
                     f"{index} is of another corpus, which has {error}. Remove {folder} and run "
                     "`python -m pipelines.pretrain.talker.attempts`."
                 ) from None
-            *said, voice = (clip for clip, _ in known)
-            chain = Chain(tuple(said), first.heard, known[0][1])
-            yield (
-                Asked(chain, voice, first.tagged, Layout(first.layout)),
-                [
-                    Judged(Attempt(codes[row.start : row.start + row.frames], row.ended), row.nats, row.odds)
-                    for row in together
-                ],
-            )
+            yield asked, [_judged(row, codes) for row in together]
+
+
+def _asked(row: Row, clips: Mapping[str, tuple[Clip, Source]]) -> Asked:
+    known = [clips[name] for name in (*row.clips.split(" "), row.voice)]
+    *said, voice = (clip for clip, _ in known)
+    _, source = known[0]
+    return Asked(Chain(tuple(said), row.heard, source), voice, row.tagged, Layout(row.layout))
+
+
+def _judged(row: Row, codes: Int64[Tensor, "frames codebooks"]) -> Judged:
+    return Judged(Attempt(codes[row.start : row.start + row.frames], row.ended), row.nats, row.odds)
