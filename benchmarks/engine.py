@@ -28,6 +28,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from benchmarks.faster import Faster
 from benchmarks.shapes import SHAPES, build_model
 from voice import checkpoint
 from voice.audio import SAMPLE_RATE
@@ -143,6 +144,23 @@ def time_official(tts: Qwen3TTSModel, voice: Voice, frames: int, streams: int) -
     return Round([Times(whole, whole, whole, frames)] * streams, whole)
 
 
+def time_faster(faster: Faster, voice: Voice, frames: int, chunk: int) -> Round:
+    """One utterance."""
+    started, first, audible, heard = time.perf_counter(), 0.0, None, 0
+    for since, audio in faster.stream(TEXT, voice, frames=frames, chunk=chunk):
+        first = first or since
+        audible = _audible(audio, since, first, heard) if audible is None else audible
+        heard += len(audio)
+    whole = time.perf_counter() - started
+    return Round([Times(whole, first, audible or whole, round(heard / SAMPLE_RATE / FRAME_SECONDS))], whole)
+
+
+def _audible(chunk: np.ndarray, since: float, first: float, heard: int) -> float | None:
+    # when its first loud sample is played: after what came before it, or when it is there
+    loud = np.flatnonzero(np.abs(chunk) > AUDIBLE)
+    return max(since, first + heard / SAMPLE_RATE) + int(loud[0]) / SAMPLE_RATE if len(loud) else None
+
+
 def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> Round:
     """So many utterances at once; of each when its chunks came."""
     times, begun = list[Times](), time.perf_counter()
@@ -154,9 +172,7 @@ def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> Roun
         for chunk in engine.scheduler.submit(utterance):
             since = time.perf_counter() - started
             first = first or since
-            if audible is None and len(loud := np.flatnonzero(np.abs(chunk) > AUDIBLE)):
-                # played as it comes: after what came before it, or when it is there
-                audible = max(since, first + heard / SAMPLE_RATE) + int(loud[0]) / SAMPLE_RATE
+            audible = _audible(chunk, since, first, heard) if audible is None else audible
             heard += len(chunk)
         whole = time.perf_counter() - started
         times.append(Times(whole, first, audible or whole, len(utterance.codes)))
@@ -206,18 +222,32 @@ class Turns:
     streams: int
     copies: list[float] = field(default_factory=list)  # bytes a second
     official: list[Round] = field(default_factory=list)
+    faster: list[Round] = field(default_factory=list)
     ours: list[Round] = field(default_factory=list)
     parts: list[dict[str, float]] = field(default_factory=list)
 
 
-def measure(tts: Qwen3TTSModel, engine: Engine, voice: Voice, options: argparse.Namespace, *, beside: bool) -> Turns:
-    """Everything in turns. `beside`: the official package, too."""
+def measure(
+    tts: Qwen3TTSModel,
+    engine: Engine,
+    voice: Voice,
+    options: argparse.Namespace,
+    *,
+    beside: bool,
+    faster: Faster | None,
+) -> Turns:
+    """Everything in turns. `beside`: the official package, too; `faster` speaks alone."""
     turns = Turns(engine.core.slots)
+    alone = faster if turns.streams == 1 else None
     time_engine(engine, voice, 4, turns.streams)
+    if alone:
+        time_faster(alone, voice, 4, options.faster_chunk)
     for _ in range(options.rounds):
         turns.copies.append(copy_rate(str(engine.core.device)))
         if beside:
             turns.official.append(time_official(tts, voice, options.frames, turns.streams))
+        if alone:
+            turns.faster.append(time_faster(alone, voice, options.frames, options.faster_chunk))
         turns.ours.append(time_engine(engine, voice, options.frames, turns.streams))
         if turns.streams == 1:
             turns.parts.append(time_parts(engine, voice, options.frames))
@@ -227,7 +257,11 @@ def measure(tts: Qwen3TTSModel, engine: Engine, voice: Voice, options: argparse.
 def report(turns: Turns, precision: Precision, bytes_read: int) -> None:
     """Rows of one precision and number of streams."""
     floor = bytes_read / statistics.median(turns.copies)
-    for system, rounds in (("qwen_tts", turns.official), ("engine", turns.ours)):
+    for system, rounds in (
+        ("qwen_tts", turns.official),
+        ("faster-qwen3-tts", turns.faster),
+        ("engine", turns.ours),
+    ):
         if rounds:
             print(_row(system, precision, turns.streams, rounds, floor))
     for name in turns.parts[0] if turns.parts else ():
@@ -264,6 +298,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", nargs="+", type=int, default=[1])
     parser.add_argument("--official-streams", type=int, default=64, help="no larger batch for qwen_tts")
+    parser.add_argument("--faster", action="store_true", help="faster-qwen3-tts as well (benchmarks/faster.py)")
+    parser.add_argument("--faster-chunk", type=int, default=4, help="frames that it gives at a time")
     options = parser.parse_args()
     device = checkpoint.default_device()
     memory = Memory(device)
@@ -284,7 +320,7 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
     else:
         tts = build_model(options.shape, device=device, dtype=dtype)
     config = tts.model.config.talker_config
-    config.codec_eos_token_id = NEVER
+    end, config.codec_eos_token_id = config.codec_eos_token_id, NEVER
     voice = Voice("me", embedding=torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(0)))
     notes, copies = list[str](), list[float]()
     if precision is not Precision.int8:
@@ -292,17 +328,19 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
         memory.reset()
         time_official(tts, voice, options.frames, batch)
         notes.append(f"{memory.peak() / 1e9:.2f} GB qwen_tts with {batch} streams")
+    with_faster = options.faster and precision is not Precision.int8
+    faster = Faster(tts, end=end, positions=POSITIONS + options.frames) if with_faster else None
     engine: Engine | None = None
     for streams in sorted(options.streams):
         engine = None  # the one before is gone before the next one takes its memory
         memory.reset()
         engine = Engine.of(tts, slots=streams, positions=POSITIONS + options.frames, precision=precision)
         beside = precision is not Precision.int8 and streams <= options.official_streams
-        turns = measure(tts, engine, voice, options, beside=beside)
+        turns = measure(tts, engine, voice, options, beside=beside, faster=faster)
         report(turns, precision, bytes_a_frame(tts.model.talker, precision))
         copies += turns.copies
     assert engine is not None
-    del tts
+    del tts, faster
     memory.reset()
     time_engine(engine, voice, options.frames, streams)
     notes.append(f"{memory.peak() / 1e9:.2f} GB the engine with {streams}")
