@@ -56,8 +56,6 @@ nano: setup ## train `nano` from scratch: hours on two cores (DEVICE=cuda RECORD
 	python -m pipelines.pretrain.talker device=$(DEVICE) $(DONOR)
 	python -m pipelines.pretrain.talker.forced $(DONOR)
 	python -m pipelines.pretrain.codec device=$(DEVICE) $(DONOR) forced=.cache/pretrain/forced
-	python -m pipelines.pretrain.talker.attempts $(DONOR)
-	python -m pipelines.pretrain.talker device=$(DEVICE) $(DONOR) attempts=.cache/pretrain/attempts
 	python -m pipelines.pretrain.nano
 
 nano: DONOR = $(if $(RECORDINGS),recordings=recordings)

@@ -101,15 +101,6 @@ class Objective(nn.Module):
         ).last_hidden_state
         return hidden.flatten(0, 1), embedded
 
-    def inputs(self, batch: Batch) -> Float[Tensor, "B S hidden"]:
-        """What the talker reads at each position."""
-        return self._embed(batch, self._embed_codes(batch.frames))
-
-    def next_inputs(self, frames: Int64[Tensor, "B codebooks"], text: Int64[Tensor, " B"]) -> Float[Tensor, "B hidden"]:
-        """What it reads after each row has said one more frame, beside which one more text id stands."""
-        beside = self._embed_text(text)
-        return beside + torch.stack(self._embed_codes(frames)).sum(dim=0).to(beside.dtype)
-
     def predict(self, batch: Batch, hidden: Float[Tensor, "B_S hidden"], embedded: list[Tensor]) -> Logits:
         """What the talker's head and the code predictor make of the hidden states."""
         # (2) The talker reads position p and predicts codebook 0 of the frame at p + 1: one shift, here.
@@ -123,17 +114,14 @@ class Objective(nn.Module):
         return Logits(self.talker.codec_head(before_targets), predictor.logits)
 
     def _embed(self, batch: Batch, embedded: list[Tensor]) -> Float[Tensor, "B S hidden"]:
-        text = self._embed_text(batch.text)
+        # (1) Text goes through the projection, as in `generate`. It has a bias, so padding is not zero after it;
+        # attention_mask hides padding.
+        text = self.talker.text_projection(self.talker.get_text_embeddings()(batch.text))
         rows = self.talker.get_input_embeddings()(batch.codec.clamp(min=0))
         inputs = text + rows * (batch.codec != NOTHING)[..., None]
         flat = inputs.flatten(0, 1).index_add(0, batch.speaker_at, batch.speaker_embedding.to(inputs.dtype))
         frames = torch.stack(embedded).sum(dim=0)  # (N, hidden)
         return flat.index_add(0, batch.frames_at, frames.to(inputs.dtype)).view_as(inputs)
-
-    def _embed_text(self, text: Int64[Tensor, "*rows"]) -> Float[Tensor, "*rows hidden"]:
-        # (1) Text goes through the projection, as in `generate`. It has a bias, so padding is not zero after it;
-        # attention_mask hides padding.
-        return self.talker.text_projection(self.talker.get_text_embeddings()(text))
 
     def _embed_codes(self, frames: Int64[Tensor, "N codebooks"]) -> list[Tensor]:
         # codebook 0 is embedded by the talker, the others by the code predictor's tables

@@ -35,13 +35,6 @@ def loss_of(scores: Float[Tensor, "B outputs symbols"], batch: Batch) -> Float[T
     return summed / batch.counts.sum()
 
 
-def nats_a_letter(scores: Float[Tensor, "B outputs symbols"], batch: Batch) -> Float[Tensor, " B"]:
-    """What each clip's text costs; infinite where it has more letters than outputs."""
-    lengths = batch.real.sum(dim=1)
-    costs = F.ctc_loss(scores.transpose(0, 1), batch.symbols, lengths, batch.counts, reduction="none")
-    return costs / batch.counts
-
-
 def letters(scores: Float[Tensor, "B outputs symbols"], batch: Batch) -> list[str]:
     """What is most probable at each output, read as text."""
     best, lengths = scores.argmax(dim=-1), batch.real.sum(dim=1)

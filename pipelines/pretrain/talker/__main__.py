@@ -2,7 +2,6 @@
 
 python -m pipelines.pretrain.talker              # goes on where it stopped; `kill` it at any time
 python -m pipelines.pretrain.talker device=cuda
-python -m pipelines.pretrain.talker attempts=.cache/pretrain/attempts   # also from what it says itself
 """
 
 import logging
@@ -20,9 +19,7 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.nano import fresh
 from pipelines.pretrain.run import go_on
 from pipelines.pretrain.sounds import read_sounds
-from pipelines.pretrain.talker.attempts.records import read_attempts
 from pipelines.pretrain.talker.data import Draws, Source, held_out
-from pipelines.pretrain.talker.preference import Pairs, pairs_of
 from pipelines.pretrain.talker.train import Schedule, Trainer, embed_as_they_sound, initialise
 from voice.fresh import TalkerShape
 from voice.prompt import Vocabulary
@@ -38,7 +35,6 @@ class Talker:  # conf/talker.yaml
     material: str
     bounds: str
     recordings: str | None
-    attempts: str | None
     language: str
     out: str
     shape: TalkerShape
@@ -81,13 +77,7 @@ def main(config: Talker) -> None:
     unheard = held_out(
         source("eval"), vocabulary, positions=config.schedule.positions, candidates=config.schedule.candidates
     )
-    pairs = None
-    if config.attempts:
-        sources = [draws.corpus, *([recordings] if recordings else [])]
-        texts = read_attempts(Path(config.attempts), sources)
-        pairs = Pairs(pairs_of(texts, margin=schedule.preference.margin), vocabulary, seed=schedule.seed)
-        log.info("%d pairs of attempts", len(pairs))
-    trainer = Trainer(talker, draws, unheard, schedule, config.device, pairs)
+    trainer = Trainer(talker, draws, unheard, schedule, config.device)
     go_on(trainer, Path(config.out), config.schedule, device=config.device.name)
 
 

@@ -74,9 +74,7 @@ class _Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """One to learn from."""
-
+class _Clip:
     line: Line
     role: list[int]
     first: _Text  # what is said in it where nothing is said before,
@@ -91,7 +89,7 @@ class Source:
     def __init__(
         self, shards: Sequence[Codes], bounds: Sequence[Sequence[Bounds]], tokenizer: Any, *, language: str
     ) -> None:
-        self.clips: list[Clip] = []
+        self.clips: list[_Clip] = []
         self.language = language
         self._by_speaker: dict[str, list[int]] = {}
         for shard, letters in zip(shards, bounds, strict=True):
@@ -100,9 +98,9 @@ class Source:
                 role, first = _tokenise(line.text, spoken_at, tokenizer)
                 _, further = _tokenise(f" {line.text}", np.concatenate([spoken_at[:1], spoken_at]), tokenizer)
                 codes = shard.of(line)
-                self.clips.append(Clip(line, role, first, further, codes, torch.from_numpy(embedding)))
+                self.clips.append(_Clip(line, role, first, further, codes, torch.from_numpy(embedding)))
 
-    def another(self, clips: Sequence[Clip], rng: np.random.Generator) -> Clip:
+    def another(self, clips: Sequence[_Clip], rng: np.random.Generator) -> _Clip:
         """Some clip by the speaker of these that is none of them; the last one where there is no other."""
         own = [self.clips[number] for number in self._by_speaker[clips[0].line.speaker]]
         others = [clip for clip in own if not any(clip is one for one in clips)]
@@ -126,45 +124,26 @@ def _tokenise(text: str, spoken_at: Bounds, tokenizer: Any) -> tuple[list[int], 
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class _Chain:
     """Clips of one speaker, said one after another. The first `heard` of them are an in-context reference."""
 
-    clips: tuple[Clip, ...]
+    clips: tuple[_Clip, ...]
     heard: int
     source: Source
 
     @property
     def texts(self) -> list[_Text]:
-        """What is said in each clip."""
         # as the engine asks for them: spaces within the reference and within the text, none between the two
         return [clip.first if at in (0, self.heard) else clip.further for at, clip in enumerate(self.clips)]
 
     @property
     def example(self) -> Example:
-        """All of it, as it was."""
-        return self._with(torch.cat([clip.codes for clip in self.clips]))
-
-    def continued(self, said: Int64[Tensor, "frames codebooks"]) -> Example:
-        """The reference with other codes after it."""
-        return self._with(torch.cat([*(clip.codes for clip in self.clips[: self.heard]), said]))
-
-    def _with(self, codes: Int64[Tensor, "frames codebooks"]) -> Example:
         first, text = self.clips[0], [token for said in self.texts for token in said.tokens]
+        codes = torch.cat([clip.codes for clip in self.clips])
         return Example(first.line.id, first.role, text, self.source.language, codes)
 
     @property
-    def frames_heard(self) -> int:
-        """Of the reference."""
-        return sum(clip.line.frames for clip in self.clips[: self.heard])
-
-    @property
-    def to_say(self) -> str:
-        """What is to be said after the reference."""
-        return " ".join(clip.line.text for clip in self.clips[self.heard :])
-
-    @property
     def frames(self) -> int:
-        """Of all clips."""
         return sum(clip.line.frames for clip in self.clips)
 
     def places(self, start: int) -> Int64[Tensor, " frames"]:
@@ -193,7 +172,7 @@ class Draws:
     def __init__(
         self, corpus: Source, recordings: Source | None, vocabulary: Vocabulary, mixture: Mixture, *, seed: int
     ) -> None:
-        self.corpus, self.recordings = corpus, recordings
+        self._corpus, self._recordings = corpus, recordings
         self._vocabulary, self._mixture, self._seed = vocabulary, mixture, seed
         self._shortest = min(clip.line.frames for clip in corpus.clips)
 
@@ -208,7 +187,7 @@ class Draws:
                 "Raise schedule.first_frames in conf/talker.yaml."
             )
         rng = np.random.default_rng([self._seed, number])
-        chains = [self.draw_chain(rng, longest=longest) for _ in range(candidates)]
+        chains = [self._draw_chain(rng, longest) for _ in range(candidates)]
         drawn = sorted(((chain, chain.example) for chain in chains), key=lambda pair: -pair[1].positions)
         start = int(rng.integers(len(drawn)))
         count = max(1, positions // drawn[start][1].positions)
@@ -216,24 +195,23 @@ class Draws:
         fit = max(1, positions // drawn[start][1].positions)
         return self._teach(drawn[start : start + fit], rng)
 
-    def draw_chain(self, rng: np.random.Generator, *, longest: float = math.inf) -> Chain:
-        """Clips of one speaker, with no more than `longest` frames in all."""
+    def _draw_chain(self, rng: np.random.Generator, longest: float) -> _Chain:
         chain = self._draw_some(rng)
         while chain.frames > longest:
             chain = self._draw_some(rng)
         return chain
 
-    def _draw_some(self, rng: np.random.Generator) -> Chain:
-        real = self.recordings is not None and rng.random() < self._mixture.recordings
-        source = self.recordings if real and self.recordings else self.corpus
+    def _draw_some(self, rng: np.random.Generator) -> _Chain:
+        real = self._recordings is not None and rng.random() < self._mixture.recordings
+        source = self._recordings if real and self._recordings else self._corpus
         clips = [source.clips[rng.integers(len(source.clips))]]
         if rng.random() >= self._mixture.chains:
-            return Chain(tuple(clips), 0, source)
+            return _Chain(tuple(clips), 0, source)
         for _ in range(int(rng.integers(1, self._mixture.links))):
             clips.append(source.another(clips[-1:], rng))
-        return Chain(tuple(clips), int(rng.integers(len(clips))), source)
+        return _Chain(tuple(clips), int(rng.integers(len(clips))), source)
 
-    def _teach(self, drawn: Sequence[tuple[Chain, Example]], rng: np.random.Generator) -> Taught:
+    def _teach(self, drawn: Sequence[tuple[_Chain, Example]], rng: np.random.Generator) -> Taught:
         layout = Layout.INTERLEAVED if rng.random() < self._mixture.interleaved else Layout.WHOLE
         chains, examples = zip(*drawn, strict=True)
         prompts = [
@@ -253,7 +231,7 @@ class Draws:
         return Taught(batch, history, since, own, row, torch.cat(places))
 
     def _remember(
-        self, chain: Chain, rng: np.random.Generator, *, own: bool
+        self, chain: _Chain, rng: np.random.Generator, *, own: bool
     ) -> tuple[Int64[Tensor, "frames codebooks"], Int64[Tensor, " frames"]]:
         """What the talker is told to have said, and from which codebook on it wavers."""
         before = [clip.codes for clip in chain.clips[: chain.heard]]
@@ -264,7 +242,7 @@ class Draws:
             since = wavering(frames, codebooks, rng, first=FIRST_OWN if own else FIRST_WRONG)
         others = said if own else said[torch.from_numpy(rng.integers(frames, size=frames))]
         # what an in-context prompt holds is true, what the talker adds to it is not
-        true = torch.full((chain.frames_heard,), codebooks)
+        true = torch.full((sum(len(codes) for codes in before),), codebooks)
         return torch.cat([*before, told(said, others, since)]), torch.cat([true, since])
 
 

@@ -12,7 +12,6 @@ from pipelines.pretrain.device import Device
 from pipelines.pretrain.run import Log, Pace, Row
 from pipelines.pretrain.sounds import Sounds, embeddings
 from pipelines.pretrain.talker.data import SILENT, Draws, HeldOut, Mixture, Taught
-from pipelines.pretrain.talker.preference import Pairs, Preference, compare
 from pipelines.train.history import retold
 from pipelines.train.loss import Losses, Objective
 from voice.bounds import within
@@ -33,7 +32,6 @@ class Schedule(Pace, Log):  # conf/talker.yaml
     first_frames: int = within(low=1)  # of the longest example at first,
     added_frames: float = within(low=0)  # and how many more at each step: in short ones the place is easily found
     mixture: Mixture
-    preference: Preference
     own_temperature: float = within(above=0)  # at which what it says itself is drawn
     seed: int
 
@@ -43,7 +41,6 @@ class Schedule(Pace, Log):  # conf/talker.yaml
         return replace(
             shorter,
             positions=self.positions * factor,
-            preference=self.preference.with_larger_batches(factor),
             candidates=self.candidates * factor,
             guided_steps=-(-self.guided_steps // factor),
             added_frames=self.added_frames * factor,
@@ -120,18 +117,10 @@ def embed_as_they_sound(talker: Any, sounds: Sounds) -> None:
 
 
 class Trainer:
-    """A talker in training. Given pairs of attempts, it goes on after the schedule and learns from them as well."""
+    """A talker in training."""
 
-    def __init__(
-        self,
-        talker: Any,
-        draws: Draws,
-        held_out: HeldOut,
-        schedule: Schedule,
-        device: Device,
-        pairs: Pairs | None = None,
-    ) -> None:
-        self.draws, self.schedule, self.device, self.pairs = draws, schedule, device, pairs
+    def __init__(self, talker: Any, draws: Draws, held_out: HeldOut, schedule: Schedule, device: Device) -> None:
+        self.draws, self.schedule, self.device = draws, schedule, device
         self._held_out = HeldOut(held_out.right.to(device.name), held_out.other.to(device.name))
         self.guided = GuidedObjective(talker).to(device.name)
         self.talker = talker
@@ -149,7 +138,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """When it is done."""
-        return self.schedule.steps + (self.schedule.preference.steps if self.pairs else 0)
+        return self.schedule.steps
 
     def take_step(self) -> Row:
         """Learn from one batch."""
@@ -165,7 +154,6 @@ class Trainer:
             losses, place = self.guided(self._retold(taught, self.step) if taught.own else taught)
         total = losses.talker + schedule.predictor * losses.predictor
         (total + self.guidance() * place).backward()
-        preferred = self._prefer(self.pairs) if self.pairs and self._prefers() else {}
         norm = nn.utils.clip_grad_norm_(self.guided.parameters(), schedule.clip_norm)
         if norm.isfinite():
             self._optimizer.step()
@@ -174,26 +162,11 @@ class Trainer:
         self.step += 1
         values = {"loss": total, "talker": losses.talker, "predictor": losses.predictor, "place": place}
         row = {name: float(value.detach()) for name, value in values.items()}
-        return {**row, **preferred, "gradient_norm": float(norm), "frames": float(losses.targets)}
-
-    def _prefer(self, pairs: Pairs) -> Row:
-        # gradients of a batch of pairs, added to those that are there
-        preference = self.schedule.preference
-        drawn = pairs.draw(self.step, positions=preference.positions).to(self.device.name)
-        with self.device.autocasting():
-            outcome = compare(self.guided.objective, drawn, sharpness=preference.sharpness)
-        (preference.weight * (outcome.comparison + preference.better * outcome.better)).backward()
-        values = {"comparison": outcome.comparison, "better": outcome.better, "right": outcome.right}
-        return {name: float(value.detach()) for name, value in values.items()}
+        return {**row, "gradient_norm": float(norm), "frames": float(losses.targets)}
 
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        if self._prefers():
-            return self.schedule.preference.learning_rate(self.step - self.schedule.steps)
         return self.schedule.learning_rate(self.step, since=self._since)
-
-    def _prefers(self) -> bool:
-        return self.step >= self.schedule.steps and self.pairs is not None
 
     def guidance(self) -> float:
         """The weight of attention that is shown its place: a straight line down to nothing."""

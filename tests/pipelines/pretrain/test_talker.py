@@ -16,8 +16,7 @@ from pipelines.pretrain.material import read_codes
 from pipelines.pretrain.run import fit
 from pipelines.pretrain.sounds import embeddings, read_sounds
 from pipelines.pretrain.talker.__main__ import begin
-from pipelines.pretrain.talker.data import SILENT, Chain, Draws, Mixture, Source, held_out, spoken, told
-from pipelines.pretrain.talker.preference import Preference
+from pipelines.pretrain.talker.data import SILENT, Draws, Mixture, Source, _Chain, held_out, spoken, told
 from pipelines.pretrain.talker.train import FRAME_RMS, Schedule, Trainer, embed_as_they_sound
 from pipelines.train.history import retold
 from tests.pipelines.pretrain import test_speaker
@@ -37,12 +36,7 @@ MIXTURE = Mixture(
 SCHEDULE = Schedule(
     steps=8, lr=3e-3, final_lr_share=0.1, warmup_steps=2, decay_steps=2, weight_decay=0.01, clip_norm=1.0,
     average_decay=0.9, positions=200, candidates=6, predictor=1.0, guidance=0.3, guided_steps=6, first_frames=1000,
-    added_frames=0.0, mixture=MIXTURE,
-    preference=Preference(
-        steps=6, lr=3e-3, final_lr_share=0.1, warmup_steps=1, decay_steps=2,
-        weight=1.0, sharpness=0.5, better=0.1, margin=0.0, positions=300,
-    ),
-    own_temperature=0.5, save_minutes=60.0, log_every=2, seed=0,
+    added_frames=0.0, mixture=MIXTURE, own_temperature=0.5, save_minutes=60.0, log_every=2, seed=0,
 )  # fmt: skip
 CPU = Device(name="cpu", autocast=None, fuse=False, batch_factor=1)
 
@@ -228,9 +222,9 @@ def test_what_wavers_is_told_and_not_asked_for(work):
 def test_a_reference_is_told_as_it_was_and_the_rest_wavers(work):
     mixture = replace(MIXTURE, wavering=1.0, own=0.0)
     draws, rng = trainer(work, replace(SCHEDULE, mixture=mixture)).draws, np.random.default_rng(0)
-    clips, source = tuple(draws.corpus.clips[:3]), draws.corpus
+    clips, source = tuple(draws._corpus.clips[:3]), draws._corpus
     for heard in range(3):
-        histories = [draws._remember(Chain(clips, heard, source), rng, own=False) for _ in range(20)]
+        histories = [draws._remember(_Chain(clips, heard, source), rng, own=False) for _ in range(20)]
         wrong = [(told != torch.cat([clip.codes for clip in clips])).any(dim=1) for told, _ in histories]
         begins = sum(clip.line.frames for clip in clips[:heard])
         assert not any(w[:begins].any() for w in wrong)
