@@ -2,7 +2,7 @@
 
 python -m benchmarks.engine --shape 0.6b --precision float32 bfloat16 int8     # random weights of the published size
 python -m benchmarks.engine --model models/demo/finetuned --streams 1 4        # a checkpoint at hand
-python -m benchmarks.engine --shape 1.7b --streams 1 4 16 64                   # for a CUDA device
+python -m benchmarks.engine --shape 1.7b --precision bfloat16 --streams 1 4 16 64 --frames 100 --faster    # on CUDA
 
 They speak in turns, `--rounds` times, and medians are shown, with p95 of the first sound over all utterances: another
 job on the machine disturbs all alike. The floor is the time in which a large copy, in the same turns, moves as many
@@ -53,6 +53,7 @@ class Times:
     first_chunk: float
     first_audible: float
     frames: int
+    first_frames: int = 1  # of the first chunk
 
     @property
     def frame(self) -> float:
@@ -62,7 +63,7 @@ class Times:
     @property
     def later_frame(self) -> float:
         """From the first chunk to the last, each frame."""
-        return (self.whole - self.first_chunk) / max(self.frames - 1, 1)
+        return (self.whole - self.first_chunk) / max(self.frames - self.first_frames, 1)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def time_faster(faster: Faster, voice: Voice, frames: int, chunk: int) -> Round:
         audible = _audible(audio, since, first, heard) if audible is None else audible
         heard += len(audio)
     whole = time.perf_counter() - started
-    return Round([Times(whole, first, audible or whole, round(heard / SAMPLE_RATE / FRAME_SECONDS))], whole)
+    return Round([Times(whole, first, audible or whole, round(heard / SAMPLE_RATE / FRAME_SECONDS), chunk)], whole)
 
 
 def _audible(chunk: np.ndarray, since: float, first: float, heard: int) -> float | None:
@@ -298,10 +299,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", nargs="+", type=int, default=[1])
     parser.add_argument("--official-streams", type=int, default=64, help="no larger batch for qwen_tts")
-    parser.add_argument("--faster", action="store_true", help="faster-qwen3-tts as well (benchmarks/faster.py)")
+    parser.add_argument("--faster", action="store_true", help="faster-qwen3-tts as well, one stream on CUDA")
     parser.add_argument("--faster-chunk", type=int, default=4, help="frames that it gives at a time")
     options = parser.parse_args()
     device = checkpoint.default_device()
+    if options.faster and (device == "cpu" or options.model or 1 not in options.streams):
+        parser.error("--faster is for a CUDA device, random weights and one stream (among others)")
     memory = Memory(device)
     name = torch.cuda.get_device_name() if device != "cpu" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{options.model or options.shape}, {name}, {options.frames} frames, {options.rounds} rounds\n")
@@ -320,7 +323,7 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
     else:
         tts = build_model(options.shape, device=device, dtype=dtype)
     config = tts.model.config.talker_config
-    end, config.codec_eos_token_id = config.codec_eos_token_id, NEVER
+    config.codec_eos_token_id = NEVER
     voice = Voice("me", embedding=torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(0)))
     notes, copies = list[str](), list[float]()
     if precision is not Precision.int8:
@@ -329,7 +332,7 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
         time_official(tts, voice, options.frames, batch)
         notes.append(f"{memory.peak() / 1e9:.2f} GB qwen_tts with {batch} streams")
     with_faster = options.faster and precision is not Precision.int8
-    faster = Faster(tts, end=end, positions=POSITIONS + options.frames) if with_faster else None
+    faster = Faster(tts, positions=POSITIONS + options.frames) if with_faster else None
     engine: Engine | None = None
     for streams in sorted(options.streams):
         engine = None  # the one before is gone before the next one takes its memory

@@ -14,11 +14,11 @@ from voice.upstream import Qwen3TTSTokenizer
 
 Codes = Int16[np.ndarray, "frames codebooks"]
 
-CHUNK = 24  # frames that are decoded at once: some seconds cost no more memory than this
+CHUNK = 24  # frames that are decoded at once: a long clip costs no more memory than this
 
 
 class Codec:
-    """`Qwen3TTSTokenizer` of a checkpoint."""
+    """The speech tokenizer of a checkpoint: upstream encodes, the engine's decoder decodes. For one thread."""
 
     def __init__(self, checkpoint: Path, *, device: str) -> None:
         # float32: encoding happens once, and bf16 would change codes
@@ -37,8 +37,9 @@ class Codec:
             raise ValueError(f"the speech tokenizer gave {codes.shape[0]} frames for {frames}")
         return codes.astype(np.int16)
 
+    @torch.inference_mode()
     def decode(self, codes: Codes) -> Waveform:
-        """Decode codes; 1920 samples per frame. By the engine's decoder: upstream's leaves a seam every 300 frames."""
+        """Decode codes; 1920 samples per frame. Upstream would begin anew every 300 frames."""
         decoder, frames = self._decoder, torch.from_numpy(codes.astype(np.int64))
         decoder.reset(0)
         chunks = [decoder.decode(chunk[None].to(decoder.device), [0])[0] for chunk in frames.split(CHUNK)]

@@ -1,1 +1,1 @@
-"""The streaming decoder of Qwen3-TTS: requests in, waveform chunks out; used by evaluation and service alike."""
+"""The streaming decoder of Qwen3-TTS: requests in, waveform chunks out; used by stages and service alike."""

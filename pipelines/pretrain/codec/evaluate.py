@@ -1,4 +1,4 @@
-"""What a codec does to held-out speech: encoded and decoded by stock `qwen_tts`, heard by judges that took no part.
+"""What a codec does to held-out speech: by stock `qwen_tts` and back by the engine; judges that took no part.
 
     python -m pipelines.pretrain.codec.evaluate             # the newest checkpoint, also while it is being trained
     python -m pipelines.pretrain.codec.evaluate clips=100
