@@ -89,7 +89,7 @@ mlflow: setup ## the MLflow UI on http://127.0.0.1:5000
 
 serve: setup ## serve the packaged voice on http://127.0.0.1:8080 (PORT=... HOST=address, docs/serving.md)
 	@test -f models/$(VOICE)/bento/tag.txt || { echo 'error: no packaged voice "$(VOICE)". Run `make repro` first.' >&2; exit 1; }
-	@bentoml get "$$(cat models/$(VOICE)/bento/tag.txt)" >/dev/null 2>&1 || bentoml import models/$(VOICE)/bento/*.bento
+	@bentoml get "$$(cat models/$(VOICE)/bento/tag.txt)" >/dev/null 2>&1 || bentoml import "$(CURDIR)"/models/$(VOICE)/bento/*.bento # a relative path is sought under /
 	bentoml serve "$$(cat models/$(VOICE)/bento/tag.txt)" --host $(HOST) --port $(PORT) --timeout-graceful-shutdown 120
 
 bench: setup ## the benchmarks; figures go into benchmarks/README.md
