@@ -18,7 +18,7 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ import torch
 from benchmarks.faster import Faster
 from benchmarks.shapes import SHAPES, build_model
 from voice import checkpoint
-from voice.audio import SAMPLE_RATE
+from voice.audio import FRAME_SAMPLES, SAMPLE_RATE
 from voice.engine.engine import Engine
 from voice.engine.linear import Precision
 from voice.engine.voices import Voice
@@ -145,40 +145,37 @@ def time_official(tts: Qwen3TTSModel, voice: Voice, frames: int, streams: int) -
     return Round([Times(whole, whole, whole, frames)] * streams, whole)
 
 
-def time_faster(faster: Faster, voice: Voice, frames: int, chunk: int) -> Round:
-    """One utterance."""
-    started, first, audible, heard = time.perf_counter(), 0.0, None, 0
-    for since, audio in faster.stream(TEXT, voice, frames=frames, chunk=chunk):
-        first = first or since
-        audible = _audible(audio, since, first, heard) if audible is None else audible
-        heard += len(audio)
+def listen(chunks: Iterable[np.ndarray], started: float) -> Times:
+    """Times of an utterance whose chunks come one by one; each is whole frames."""
+    first, audible, heard, at_first = 0.0, None, 0, 0
+    for chunk in chunks:
+        since = time.perf_counter() - started
+        first, at_first = first or since, at_first or len(chunk)
+        if audible is None and len(loud := np.flatnonzero(np.abs(chunk) > AUDIBLE)):
+            # played as it comes: after what came before it, or when it is there
+            audible = max(since, first + heard / SAMPLE_RATE) + int(loud[0]) / SAMPLE_RATE
+        heard += len(chunk)
     whole = time.perf_counter() - started
-    return Round([Times(whole, first, audible or whole, round(heard / SAMPLE_RATE / FRAME_SECONDS), chunk)], whole)
+    return Times(whole, first, audible or whole, heard // FRAME_SAMPLES, at_first // FRAME_SAMPLES)
 
 
-def _audible(chunk: np.ndarray, since: float, first: float, heard: int) -> float | None:
-    # when its first loud sample is played: after what came before it, or when it is there
-    loud = np.flatnonzero(np.abs(chunk) > AUDIBLE)
-    return max(since, first + heard / SAMPLE_RATE) + int(loud[0]) / SAMPLE_RATE if len(loud) else None
+def time_faster(faster: Faster, voice: Voice, frames: int) -> Round:
+    """One utterance."""
+    started = time.perf_counter()
+    times = listen(faster.stream(TEXT, voice, frames=frames), started)
+    return Round([times], times.whole)
 
 
 def time_engine(engine: Engine, voice: Voice, frames: int, streams: int) -> Round:
     """So many utterances at once; of each when its chunks came."""
     times, begun = list[Times](), time.perf_counter()
 
-    def listen(seed: int) -> None:
+    def speak(seed: int) -> None:
         started = time.perf_counter()
         utterance = engine.core.lay_out(Request(TEXT, voice.name, language="en", seed=seed), voice, budget=frames)
-        first, audible, heard = 0.0, None, 0
-        for chunk in engine.scheduler.submit(utterance):
-            since = time.perf_counter() - started
-            first = first or since
-            audible = _audible(chunk, since, first, heard) if audible is None else audible
-            heard += len(chunk)
-        whole = time.perf_counter() - started
-        times.append(Times(whole, first, audible or whole, len(utterance.codes)))
+        times.append(listen(engine.scheduler.submit(utterance), started))
 
-    threads = [threading.Thread(target=listen, args=(seed,)) for seed in range(streams)]
+    threads = [threading.Thread(target=speak, args=(seed,)) for seed in range(streams)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -229,26 +226,19 @@ class Turns:
 
 
 def measure(
-    tts: Qwen3TTSModel,
-    engine: Engine,
-    voice: Voice,
-    options: argparse.Namespace,
-    *,
-    beside: bool,
-    faster: Faster | None,
+    tts: Qwen3TTSModel | None, faster: Faster | None, engine: Engine, voice: Voice, options: argparse.Namespace
 ) -> Turns:
-    """Everything in turns. `beside`: the official package, too; `faster` speaks alone."""
+    """Everything that is there, in turns."""
     turns = Turns(engine.core.slots)
-    alone = faster if turns.streams == 1 else None
     time_engine(engine, voice, 4, turns.streams)
-    if alone:
-        time_faster(alone, voice, 4, options.faster_chunk)
+    if faster:
+        time_faster(faster, voice, 4)
     for _ in range(options.rounds):
         turns.copies.append(copy_rate(str(engine.core.device)))
-        if beside:
+        if tts:
             turns.official.append(time_official(tts, voice, options.frames, turns.streams))
-        if alone:
-            turns.faster.append(time_faster(alone, voice, options.frames, options.faster_chunk))
+        if faster:
+            turns.faster.append(time_faster(faster, voice, options.frames))
         turns.ours.append(time_engine(engine, voice, options.frames, turns.streams))
         if turns.streams == 1:
             turns.parts.append(time_parts(engine, voice, options.frames))
@@ -303,8 +293,11 @@ def main() -> None:
     parser.add_argument("--faster-chunk", type=int, default=4, help="frames that it gives at a time")
     options = parser.parse_args()
     device = checkpoint.default_device()
-    if options.faster and (device == "cpu" or options.model or 1 not in options.streams):
-        parser.error("--faster is for a CUDA device, random weights and one stream (among others)")
+    nothing_to_time = 1 not in options.streams or options.precision == [Precision.int8]
+    if options.faster and (device == "cpu" or options.model or nothing_to_time):
+        parser.error(
+            "--faster is for CUDA, random weights, float32 or bfloat16 and one stream (others may stand beside)"
+        )
     memory = Memory(device)
     name = torch.cuda.get_device_name() if device != "cpu" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{options.model or options.shape}, {name}, {options.frames} frames, {options.rounds} rounds\n")
@@ -326,24 +319,25 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
     config.codec_eos_token_id = NEVER
     voice = Voice("me", embedding=torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(0)))
     notes, copies = list[str](), list[float]()
-    if precision is not Precision.int8:
+    shared = precision is not Precision.int8  # the others do not read rounded ones
+    if shared:
         batch = min(max(options.streams), options.official_streams)
         memory.reset()
         time_official(tts, voice, options.frames, batch)
         notes.append(f"{memory.peak() / 1e9:.2f} GB qwen_tts with {batch} streams")
-    with_faster = options.faster and precision is not Precision.int8
-    faster = Faster(tts, positions=POSITIONS + options.frames) if with_faster else None
+    positions = POSITIONS + options.frames
+    faster = Faster(tts, positions=positions, chunk=options.faster_chunk) if options.faster and shared else None
     engine: Engine | None = None
     for streams in sorted(options.streams):
         engine = None  # the one before is gone before the next one takes its memory
         memory.reset()
-        engine = Engine.of(tts, slots=streams, positions=POSITIONS + options.frames, precision=precision)
-        beside = precision is not Precision.int8 and streams <= options.official_streams
-        turns = measure(tts, engine, voice, options, beside=beside, faster=faster)
+        engine = Engine.of(tts, slots=streams, positions=positions, precision=precision)
+        official = tts if shared and streams <= options.official_streams else None
+        turns = measure(official, faster if streams == 1 else None, engine, voice, options)
         report(turns, precision, bytes_a_frame(tts.model.talker, precision))
         copies += turns.copies
     assert engine is not None
-    del tts, faster
+    del tts, official, faster
     memory.reset()
     time_engine(engine, voice, options.frames, streams)
     notes.append(f"{memory.peak() / 1e9:.2f} GB the engine with {streams}")

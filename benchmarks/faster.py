@@ -1,7 +1,6 @@
 """`faster-qwen3-tts` beside the engine: one stream, its frames are CUDA graphs as well."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Any
@@ -19,8 +18,8 @@ from voice.upstream import Qwen3TTSModel
 class Faster:
     """A loaded model on a CUDA device, spoken by `faster-qwen3-tts` 0.3.2; its end must be no id of the vocabulary."""
 
-    def __init__(self, tts: Qwen3TTSModel, *, positions: int) -> None:
-        """Records its graphs. `positions`: of prompt and frames together."""
+    def __init__(self, tts: Qwen3TTSModel, *, positions: int, chunk: int) -> None:
+        """Records its graphs. `positions`: of prompt and frames together; `chunk`: frames that it gives at a time."""
         device, config = str(tts.model.device), tts.model.config.talker_config
         dtype, predictor = next(tts.model.talker.parameters()).dtype, tts.model.talker.code_predictor
         # as its from_pretrained does, which can only read a folder
@@ -30,19 +29,19 @@ class Faster:
         )  # fmt: skip
         reading = TalkerGraph(tts.model.talker.model, config, device=device, dtype=dtype, max_seq_len=positions)
         self._model = FasterQwen3TTS(tts, drawing, reading, device=device, dtype=dtype, max_seq_len=positions)
+        self._chunk = chunk
         with redirect_stdout(sys.stderr):  # what it prints meanwhile would stand in the table
             self._model.warmup()
 
-    def stream(self, text: str, voice: Voice, *, frames: int, chunk: int) -> Iterator[tuple[float, np.ndarray]]:
-        """So many frames, `chunk` at a time; each chunk with the seconds since the start."""
+    def stream(self, text: str, voice: Voice, *, frames: int) -> Iterator[np.ndarray]:
+        """So many frames; a chunk is done when it comes."""
         prompt: dict[str, list[Any]] = {
             "ref_code": [None], "ref_spk_embedding": [voice.embedding], "x_vector_only_mode": [True],
             "icl_mode": [False],
         }  # fmt: skip
-        started = time.perf_counter()
         for audio, _, _ in self._model.generate_voice_clone_streaming(
-            text, "English", voice_clone_prompt=prompt, chunk_size=chunk,
+            text, "English", voice_clone_prompt=prompt, chunk_size=self._chunk,
             max_new_tokens=frames, min_new_tokens=0, non_streaming_mode=True,
         ):  # fmt: skip
             torch.cuda.synchronize()
-            yield time.perf_counter() - started, audio
+            yield audio

@@ -14,8 +14,6 @@ from voice.upstream import Qwen3TTSTokenizer
 
 Codes = Int16[np.ndarray, "frames codebooks"]
 
-CHUNK = 24  # frames that are decoded at once: a long clip costs no more memory than this
-
 
 class Codec:
     """The speech tokenizer of a checkpoint: upstream encodes, the engine's decoder decodes. For one thread."""
@@ -40,10 +38,9 @@ class Codec:
     @torch.inference_mode()
     def decode(self, codes: Codes) -> Waveform:
         """Decode codes; 1920 samples per frame. Upstream would begin anew every 300 frames."""
-        decoder, frames = self._decoder, torch.from_numpy(codes.astype(np.int64))
-        decoder.reset(0)
-        chunks = [decoder.decode(chunk[None].to(decoder.device), [0])[0] for chunk in frames.split(CHUNK)]
-        return torch.cat(chunks).float().cpu().numpy()
+        self._decoder.reset(0)
+        stretches = self._decoder.in_stretches(torch.from_numpy(codes.astype(np.int64)), 0)
+        return torch.cat(list(stretches)).cpu().numpy()
 
     @cached_property
     def _decoder(self) -> StreamingDecoder:

@@ -12,7 +12,6 @@ from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
 
 KEPT_BYTES = 256 << 20  # at the published size a voice takes 5 MB
-CHUNK = 50  # frames decoded at a time: flat memory, however long a reference is
 
 
 class References:
@@ -69,6 +68,6 @@ class References:
     @torch.inference_mode()
     def _decode(self, codes: torch.Tensor) -> SavedCodec:
         decoder = self._vocoder.alone()
-        for chunk in codes.to(decoder.device).split(CHUNK):
-            decoder.decode(chunk[None], [0])
+        for _ in decoder.in_stretches(codes, 0):
+            pass
         return decoder.save(0)

@@ -6,7 +6,7 @@ window. So whatever the chunks, their concatenation is `decoder(all codes)`, in 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from voice.engine.convolution import CausalConv, CausalUpsampling, ConvNext, ResidualUnit, Snake, product
 from voice.engine.memory import Memory, Rows, SavedCodec
+
+STRETCH = 50  # frames
 
 
 class WindowAttention:
@@ -176,6 +178,11 @@ class StreamingDecoder:
         if len(slots) == 1:
             return self.decode_rows(codes, slice(slots[0], slots[0] + 1))
         return self.decode_rows(codes, torch.tensor(slots, device=self.device))
+
+    def in_stretches(self, codes: Int64[Tensor, "frames codebooks"], slot: int) -> Iterator[Float[Tensor, " n"]]:
+        """Decode the next frames of a slot, `STRETCH` at a time: flat memory, however many they are."""
+        for stretch in codes.to(self.device).split(STRETCH):
+            yield self.decode(stretch[None], [slot])[0]
 
     def decode_rows(self, codes: Int64[Tensor, "rows frames codebooks"], rows: Rows) -> Float[Tensor, "rows n"]:
         """As `decode`, without a host synchronisation where rows are a tensor on the device."""
