@@ -19,7 +19,7 @@ _DESCRIPTION = """Speaks as one cloned voice, over OpenAI's routes for speech.
 
 Every answer carries `X-Request-Id`. Every error is `{"error": {"message", "type", "code", "param"}}`. From another
 machine a key is needed (`Authorization: Bearer KEY`). Limits: 64 kB of JSON, 4,096 characters of text, 10 MB and 60 s
-for a recording; beyond the queue 429 with `Retry-After`."""
+for recordings; beyond the queue 429 with `Retry-After`."""
 
 _PARTS = (speech, voices, state, page)
 

@@ -23,6 +23,8 @@ class ReferenceLimits:
 
     min_seconds: float = within(above=0)
     max_seconds: float = within(above=0, high=60)
+    min_recording_seconds: float = within(low=0.5)
+    pause_seconds: float = within(low=0, high=2)
     min_rate: int = within(low=8_000)
     good_rate: int = within(low=8_000)
     min_peak_dbfs: float = within(high=0)

@@ -1,7 +1,7 @@
 """Mono waveforms: float32 in [-1, 1] at 24 kHz, the rate Qwen3-TTS speaks and listens at."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import librosa
@@ -108,6 +108,12 @@ def read_waveform(path: Path) -> Waveform:
     """Read any audio file as a 24 kHz mono waveform."""
     channels, rate = read_channels(path)
     return resample(to_mono(channels), from_rate=rate)
+
+
+def join(waveforms: Sequence[Waveform], *, pause_seconds: float) -> Waveform:
+    """One after another, with silence between them. There must be one at least."""
+    pause = np.zeros(round(pause_seconds * SAMPLE_RATE), np.float32)
+    return np.concatenate([piece for waveform in waveforms for piece in (pause, waveform)][1:])
 
 
 def to_pcm16(waveform: Waveform) -> Int16[np.ndarray, " samples"]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.data.verdicts import Verdict
-from voice.audio import SAMPLE_RATE, read_waveform, write_wav
+from voice.audio import SAMPLE_RATE, join, read_waveform, write_wav
 from voice.bounds import within
 from voice.errors import InputError
 from voice.manifest import Utterance, read_metadata, write_metadata
@@ -193,12 +193,10 @@ def write_reference(
 
     The silence keeps the reference's last phoneme from bleeding into what is cloned (faster-qwen3-tts PR 9).
     """
-    pause = np.zeros(round(pause_seconds * SAMPLE_RATE), np.float32)
     tail = np.zeros(round(tail_seconds * SAMPLE_RATE), np.float32)
     spoken = [read_waveform(processed / "wavs" / f"{c.utterance.id}.wav") for c in chosen]
-    pieces = [piece for waveform in spoken[:-1] for piece in (waveform, pause)]
     with publish(out / REFERENCE_AUDIO) as draft:
-        write_wav(draft, np.concatenate([*pieces, spoken[-1], tail]))
+        write_wav(draft, np.concatenate([join(spoken, pause_seconds=pause_seconds), tail]))
     with publish(out / REFERENCE_TEXT) as draft:
         draft.write_text(" ".join(c.utterance.text for c in chosen) + "\n", encoding="utf-8")
 

@@ -108,13 +108,24 @@ function halt() {
   $("stop").disabled = true;
 }
 
+function askForWords() {
+  $("words").replaceChildren(
+    ...[...$("files").files].map((file) => {
+      const label = document.createElement("label");
+      const words = Object.assign(document.createElement("textarea"), { rows: 3, maxLength: 2000, required: true });
+      label.append(`What is said in ${file.name}`, words);
+      return label;
+    }),
+  );
+}
+
 async function make() {
   complain(null);
   $("made").textContent = "Listening to it…";
   const body = new FormData();
-  body.set("audio_sample", $("file").files[0]);
+  for (const file of $("files").files) body.append("audio_sample", file);
+  for (const words of $("words").querySelectorAll("textarea")) body.append("ref_text", words.value);
   body.set("name", $("name").value);
-  body.set("ref_text", $("words").value);
   body.set("consent", $("consent").checked ? CONSENT : "");
   try {
     const made = await (await ask("/v1/audio/voices", { method: "POST", body })).json();
@@ -149,5 +160,6 @@ on("key-form", "submit", async () => {
   await refresh();
 });
 $("voice").addEventListener("change", choose);
+$("files").addEventListener("change", askForWords);
 $("speed").addEventListener("input", () => ($("speed-shown").textContent = Number($("speed").value).toFixed(2)));
 refresh().catch(complain);

@@ -1,10 +1,11 @@
-"""From an uploaded file to a waveform that a voice can be made of."""
+"""From uploaded files to the one waveform that a voice is made of."""
 
 import json
 import os
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from serving.problems import Problem
 from serving.settings import ReferenceLimits, Settings
-from voice.audio import Waveform, resample
+from serving.uploads.decoder import Refused
+from voice.audio import Waveform, join, resample, seconds
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _WINDOW_SECONDS = 0.1
@@ -26,16 +28,28 @@ class Recording:
     warnings: list[str]
 
 
-def refuse(message: str) -> Problem:
-    """The recording cannot be used."""
-    return Problem(400, f"the recording cannot be used: {message}", "bad_recording", param="audio_sample")
+def read(contents: Sequence[bytes], settings: Settings) -> Recording:
+    """Decode and check one recording or several, and join them in their order, with pauses between.
 
-
-def read(content: bytes, settings: Settings) -> Recording:
-    """Decode and check a recording. Raises Problem 400 with the remedy. Time and memory are bounded."""
-    samples, rate = _decode(content, settings)
-    warnings = check(samples, rate, settings.reference)
-    return Recording(resample(samples, from_rate=rate), warnings)
+    Raises Problem 400 that says which is wrong, with the remedy. Time and memory are bounded.
+    """
+    limits = settings.reference
+    least = max(limits.min_recording_seconds, limits.min_seconds / len(contents))
+    rates, joined = list[int](), np.zeros(0, np.float32)
+    for number, content in enumerate(contents, 1):
+        try:
+            samples, rate = _decode(content, settings)
+            check(samples, rate, limits, min_seconds=least)
+            waveform = resample(samples, from_rate=rate)
+            joined = join([joined, waveform], pause_seconds=limits.pause_seconds) if rates else waveform
+            if seconds(joined) > limits.max_seconds:  # what comes after it is not even decoded
+                raise Refused(f"with those before it, it lasts more than {limits.max_seconds:g} s. Send fewer.")
+        except Refused as error:
+            which = "the recording" if len(contents) == 1 else f"recording {number} of {len(contents)}"
+            message = f"{which} cannot be used: {error}"
+            raise Problem(400, message, "bad_recording", param="audio_sample") from error
+        rates.append(rate)
+    return Recording(joined, _warnings(seconds(joined), min(rates), limits))
 
 
 def _decode(content: bytes, settings: Settings) -> tuple[Waveform, int]:
@@ -54,38 +68,37 @@ def _decode(content: bytes, settings: Settings) -> tuple[Waveform, int]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise refuse("it takes too long to decode. Export it again as WAV.") from None
+        raise Refused("it takes too long to decode. Export it again as WAV.") from None
     if done.returncode != 0 or len(done.stdout) < 4:
-        raise refuse("it takes too much to decode. Export it again as WAV.")
+        raise Refused("it takes too much to decode. Export it again as WAV.")
     (length,) = struct.unpack_from("<I", done.stdout)
     head = json.loads(done.stdout[4 : 4 + length])
     if "refused" in head:
-        raise refuse(head["refused"])
+        raise Refused(head["refused"])
     return np.frombuffer(done.stdout[4 + length :], "<f4").astype(np.float32), int(head["rate"])
 
 
-def check(samples: Waveform, rate: int, limits: ReferenceLimits) -> list[str]:
-    """Raise Problem 400 for what no voice can be made of; return what would make it better.
+def check(samples: Waveform, rate: int, limits: ReferenceLimits, *, min_seconds: float) -> None:
+    """Raise Refused for what no voice can be made of.
 
     The design note's requirements: 6 to 60 s, 10 to 30 s recommended, 24 kHz or more, quiet room, not clipped.
     """
     if not np.isfinite(samples).all():
-        raise refuse("it holds samples that are not numbers. Export it again as 16-bit WAV.")
-    seconds = len(samples) / rate
-    if seconds < limits.min_seconds:
-        raise refuse(f"it lasts {seconds:.1f} s. Record {limits.min_seconds:g} s or more, 10 to 30 s are best.")
+        raise Refused("it holds samples that are not numbers. Export it again as 16-bit WAV.")
+    if len(samples) < min_seconds * rate:
+        lasts = len(samples) / rate
+        raise Refused(f"it lasts {lasts:.1f} s. Record {min_seconds:g} s or more, 10 to 30 s in all are best.")
     if rate < limits.min_rate:
-        raise refuse(f"it has {rate} samples a second, {limits.min_rate} are the least. Record it at 44,100.")
+        raise Refused(f"it has {rate} samples a second, {limits.min_rate} are the least. Record it at 44,100.")
     peak = 20 * np.log10(max(float(np.abs(samples).max()), 1e-6))
     if peak < limits.min_peak_dbfs:
-        raise refuse(f"it is too quiet: it peaks at {peak:.0f} dBFS. Raise the gain or move closer.")
+        raise Refused(f"it is too quiet: it peaks at {peak:.0f} dBFS. Raise the gain or move closer.")
     clipped = float(np.mean(np.abs(samples) >= 0.999))
     if clipped > limits.max_clipped_share:
-        raise refuse(f"{100 * clipped:.1f} % of it is clipped. Lower the gain and record it again.")
+        raise Refused(f"{100 * clipped:.1f} % of it is clipped. Lower the gain and record it again.")
     snr = _snr_db(samples, rate)
     if snr < limits.min_snr_db:
-        raise refuse(f"speech is only {snr:.0f} dB above the room. Turn off fans and music, or move closer.")
-    return _warnings(seconds, rate, limits)
+        raise Refused(f"speech is only {snr:.0f} dB above the room. Turn off fans and music, or move closer.")
 
 
 def _snr_db(samples: Waveform, rate: int) -> float:
@@ -97,10 +110,10 @@ def _snr_db(samples: Waveform, rate: int) -> float:
     return float(loud - quiet)
 
 
-def _warnings(seconds: float, rate: int, limits: ReferenceLimits) -> list[str]:
+def _warnings(lasts: float, rate: int, limits: ReferenceLimits) -> list[str]:
     found = []
-    if not 10 <= seconds <= 30:
-        found.append(f"It lasts {seconds:.0f} s; 10 to 30 s sound best.")
+    if not 10 <= lasts <= 30:
+        found.append(f"It lasts {lasts:.0f} s; 10 to 30 s sound best.")
     if rate < limits.good_rate:
         found.append(f"It has {rate} samples a second; {limits.good_rate} or more sound better.")
     return found

@@ -71,14 +71,16 @@ def test_typing_choosing_hearing(service: Running, page: Any):
     assert float(page.text_content("#length").removesuffix(" s")) < seconds
 
 
-def test_a_recording_becomes_a_voice(service: Running, page: Any, tmp_path: Path):
-    clip = tmp_path / "clip.wav"
-    clip.write_bytes(file_of(recorded(10)))
+def test_recordings_become_a_voice(service: Running, page: Any, tmp_path: Path):
+    clips = [tmp_path / name for name in ("first.wav", "second.wav")]
+    for clip in clips:
+        clip.write_bytes(file_of(recorded(6)))
     page.goto(service.url)
     page.click("summary")
     page.fill("#name", "Anna")
-    page.set_input_files("#file", clip)
-    page.fill("#words", "Some words that were said.")
+    page.set_input_files("#files", clips)
+    for clip in clips:
+        page.get_by_label(f"What is said in {clip.name}").fill("Some words that were said.")
     page.check("#consent")
     page.click("#upload button:not([type=button])")
     shows(page, "#made", "can speak now")

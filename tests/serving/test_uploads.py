@@ -13,7 +13,7 @@ from serving.cast import LocalCast
 from serving.library import CONSENT
 from tests.serving.conftest import Running, Start, running
 from tests.sounds import noise, silence, speechlike
-from voice.audio import Waveform
+from voice.audio import Waveform, read_waveform
 
 FORM = {"name": "Anna Müller", "ref_text": "Some words that were said.", "consent": CONSENT}
 
@@ -38,9 +38,10 @@ def file_of(waveform: Waveform, form: str = "wav", *, rate: int = 24_000) -> byt
     return buffer.getvalue()
 
 
-def send(service: Running, content: bytes, *, filename: str = "clip.wav", **form: Any) -> httpx2.Response:
+def send(service: Running, *contents: bytes, filename: str = "clip.wav", **form: Any) -> httpx2.Response:
     with service.client() as client:
-        return client.post("/v1/audio/voices", files={"audio_sample": (filename, content)}, data={**FORM, **form})
+        files = [("audio_sample", (filename, content)) for content in contents]
+        return client.post("/v1/audio/voices", files=files, data={**FORM, **form})
 
 
 def message(response: httpx2.Response) -> str:
@@ -94,6 +95,54 @@ def test_a_recording_that_makes_no_good_voice_is_refused_with_the_remedy(
 ):
     response = send(service, file_of(waveform, rate=rate))
     assert response.status_code == 400
+    assert says in message(response)
+
+
+def test_several_recordings_are_one_voice_with_their_words_in_order(service: Running):
+    said = [recorded(4), recorded(3, rate=48_000, level=0.2)]
+    contents = [file_of(said[0]), file_of(said[1], "flac", rate=48_000)]
+    response = send(service, *contents, ref_text=["What was said first.", "What came then."], name="several")
+    assert response.status_code == 201, response.text
+    voice = response.json()["voice_id"]
+    kept = service.state.folder / "voices" / voice
+    assert (kept / "reference.txt").read_text().strip() == "What was said first. What came then."
+    waveform = read_waveform(kept / "reference.wav")
+    assert len(waveform) == round((4 + 0.3 + 3) * 24_000)
+    np.testing.assert_allclose(waveform[: 4 * 24_000], said[0], atol=1e-4)
+    assert not waveform[4 * 24_000 : -3 * 24_000].any()
+    with service.client() as client:
+        speech = {"input": "Hi.", "voice": voice, "response_format": "pcm"}
+        assert client.post("/v1/audio/speech", json=speech).status_code == 200
+        assert client.delete(f"/v1/audio/voices/{voice}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("waveforms", "says"),
+    [
+        ([recorded(7), recorded(2)], "recording 2 of 2 cannot be used: it lasts 2.0 s"),
+        ([recorded(7), noise(4), recorded(4)], "recording 2 of 3 cannot be used: speech is only"),
+        ([recorded(30), recorded(29.9), noise(9)], "recording 2 of 3 cannot be used: with those before it"),
+    ],
+    ids=["short", "noisy", "long together"],
+)
+def test_of_several_recordings_the_one_that_is_wrong_is_named(service: Running, waveforms: list[Waveform], says: str):
+    response = send(service, *map(file_of, waveforms), ref_text=["Words."] * len(waveforms))
+    assert response.status_code == 400
+    assert says in message(response)
+
+
+@pytest.mark.parametrize(
+    ("texts", "code", "says"),
+    [
+        (["One text."], "texts_and_recordings_differ", "2 `audio_sample` and 1 `ref_text`"),
+        (["One.", "Two.", "Three."], "texts_and_recordings_differ", "2 `audio_sample` and 3 `ref_text`"),
+        (["Words.", "..."], "no_words", "`ref_text`"),
+        (["a" * 1_500, "b" * 1_500], "too_many_words", "3,001 characters in all"),
+    ],
+)
+def test_every_recording_needs_its_words(service: Running, texts: list[str], code: str, says: str):
+    response = send(service, file_of(recorded()), file_of(recorded()), ref_text=texts)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, code)
     assert says in message(response)
 
 

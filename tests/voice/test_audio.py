@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from voice.audio import SAMPLE_RATE, encode, from_pcm16, read_channels, read_waveform, resample, to_pcm16, write_wav
+from voice.audio import (
+    SAMPLE_RATE,
+    encode,
+    from_pcm16,
+    join,
+    read_channels,
+    read_waveform,
+    resample,
+    to_pcm16,
+    write_wav,
+)
 from voice.errors import InputError
 
 waveforms = arrays(np.float32, st.integers(1, 500), elements=st.floats(-1, 1, width=32))
@@ -21,6 +31,14 @@ def tone(rate: int, *, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray
 @given(waveforms)
 def test_pcm16_round_trip_is_within_one_quantisation_step(waveform: np.ndarray):
     np.testing.assert_allclose(from_pcm16(to_pcm16(waveform)), waveform, atol=1 / 32_767)
+
+
+def test_waveforms_are_joined_with_silence_between_and_nothing_around():
+    one, other = np.full(3, 0.5, np.float32), np.full(2, -0.5, np.float32)
+    joined = join([one, other], pause_seconds=2 / SAMPLE_RATE)
+    np.testing.assert_array_equal(joined, np.float32([0.5, 0.5, 0.5, 0, 0, -0.5, -0.5]))
+    assert joined.dtype == np.float32
+    np.testing.assert_array_equal(join([one], pause_seconds=1.0), one)
 
 
 @given(arrays(np.float32, 20, elements=st.floats(-8, 8, width=32)))

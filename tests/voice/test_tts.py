@@ -123,9 +123,20 @@ def test_several_references_are_heard_as_one(tiny: Any, reference: Reference, tm
     assert len(Qwen3TTS.zero_shot(tiny, reference, second, voice="me", in_context=True)._spoken.codes) == 13 + 19
 
 
-def test_each_of_several_references_must_be_long_enough(tiny: Any, reference: Reference, tmp_path: Path):
-    write_wav(tmp_path / "b.wav", 0.1 * np.ones(2_400, np.float32))
-    with pytest.raises(InputError, match=r"lasts 0\.1 s"):
+@pytest.mark.parametrize(
+    ("waveform", "says"),
+    [
+        (0.1 * np.ones(2_400), r"reference 2 of 2 lasts 0\.1 s"),
+        (np.zeros(48_000), "reference 2 of 2 is silent"),
+        (0.1 * np.ones(60 * 24_000), r"the 2 references last together 61\.0 s"),
+    ],
+    ids=["short", "silent", "long together"],
+)
+def test_of_several_references_the_one_that_is_wrong_is_named(
+    tiny: Any, reference: Reference, tmp_path: Path, waveform: Any, says: str
+):
+    write_wav(tmp_path / "b.wav", waveform.astype(np.float32))
+    with pytest.raises(InputError, match=says):
         Qwen3TTS.zero_shot(tiny, reference, Reference(tmp_path / "b.wav", "A."), voice="me", in_context=True)
 
 

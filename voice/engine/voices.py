@@ -57,8 +57,8 @@ def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[st
     """A voice that imitates clips: in context where their texts are given, else by its speaker embedding alone.
 
     Of several clips the embedding is the mean, and in context they follow each other as one. Raises InputError for a
-    checkpoint that cannot clone, for clips one of which is too short or silent, or that are too long in all, and where
-    memory is short.
+    checkpoint that cannot clone, for clips that are too long in all, for the first that is too short or silent, and
+    where memory is short.
     """
     if tts.model.tts_model_type != "base":
         raise InputError(f"a {tts.model.tts_model_type} checkpoint cannot clone. Use a Base model in conf/model/.")
@@ -78,19 +78,28 @@ def clone(tts: Any, name: str, waveforms: Sequence[Waveform], texts: Sequence[st
 
 
 def _require_references(waveforms: Sequence[Waveform]) -> None:
-    lengths = [seconds(waveform) for waveform in waveforms]
-    if not lengths or min(lengths) < SHORTEST_REFERENCE or sum(lengths) > LONGEST_REFERENCE:
-        wrong = sum(lengths) if sum(lengths) > LONGEST_REFERENCE else min(lengths, default=0.0)
-        raise InputError(
-            f"the reference lasts {wrong:.1f} s, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s can be imitated. "
-            "Choose a clip of 3 to 15 s."
-        )
-    quietest = min(float(np.sqrt(np.mean(np.square(waveform)))) for waveform in waveforms)
-    if not quietest >= QUIETEST_REFERENCE:
-        raise InputError(
-            f"the reference is silent, or next to it (RMS {quietest:.4f}, {QUIETEST_REFERENCE:g} is needed). "
-            "Choose a clip in which somebody speaks, or record it louder."
-        )
+    if not waveforms:
+        raise InputError("there is no reference. Give a clip of 3 to 15 s.")
+    for number, waveform in enumerate(waveforms, 1):
+        which = "the reference" if len(waveforms) == 1 else f"reference {number} of {len(waveforms)}"
+        if seconds(waveform) < SHORTEST_REFERENCE:
+            raise _wrong_length(f"{which} lasts {seconds(waveform):.1f} s")
+        loudness = float(np.sqrt(np.mean(np.square(waveform))))
+        if not loudness >= QUIETEST_REFERENCE:
+            raise InputError(
+                f"{which} is silent, or next to it (RMS {loudness:.4f}, {QUIETEST_REFERENCE:g} is needed). "
+                "Choose a clip in which somebody speaks, or record it louder."
+            )
+    total = sum(map(seconds, waveforms))
+    if total > LONGEST_REFERENCE:
+        which = "the reference lasts" if len(waveforms) == 1 else f"the {len(waveforms)} references last together"
+        raise _wrong_length(f"{which} {total:.1f} s")
+
+
+def _wrong_length(what: str) -> InputError:
+    return InputError(
+        f"{what}, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s in all can be imitated. Choose 3 to 15 s of speech."
+    )
 
 
 def speaker(tts: Any, name: str, row_name: str) -> Voice:
