@@ -201,6 +201,9 @@ class Stream:
         self._queue.put(Closed(ending, error or self._failure))
 
 
+Entry = tuple[Stream, Parked | None]  # who waits; parked if they have spoken before
+
+
 class Scheduler:
     """Runs a core for any number of streams."""
 
@@ -209,7 +212,7 @@ class Scheduler:
         self._wanted = core.slots  # where there is memory for them
         self._grown_at = self._regrow_at = self._park_at = -math.inf
         self._regrow_seconds = REGROW_SECONDS
-        self._waiting: deque[tuple[Stream, Parked | None]] = deque()
+        self._waiting: deque[Entry] = deque()
         self._running: dict[int, Stream] = {}  # by slot
         self._reading: deque[int] = deque()  # those of them whose prompts are not read yet
         self._lock, self._wake = threading.Lock(), threading.Event()
@@ -323,10 +326,7 @@ class Scheduler:
     def _admit(self) -> None:
         # one a frame, so that those who speak do not wait for many to begin
         free = [slot for slot in range(self._core.slots) if slot not in self._running]
-        while self._waiting and (free or self._park_one(free)):
-            entry = self._take_next()
-            if entry is None:
-                return
+        while entry := self._take_next(free):
             stream, parked = entry
             slot = free.pop(0)
             try:
@@ -377,25 +377,33 @@ class Scheduler:
         of_callers = Counter[Hashable](("caller", stream.caller) for stream in self._running.values())
         return of_callers + Counter[Hashable](("group", stream.group) for stream in self._running.values())
 
-    def _next(self) -> tuple[Stream, Parked | None] | None:
-        """Whose turn it is, under the lock: of the caller, then of the group that speaks least, who came first."""
-        ready = [entry for entry in self._waiting if entry[1] is None or entry[0].has_room]
-        speaking = self._speaking()
-        return min(ready, key=lambda entry: _shares(entry[0], speaking), default=None)
-
-    def _take_next(self) -> tuple[Stream, Parked | None] | None:
+    def _take_next(self, free: list[int]) -> Entry | None:
+        """Take who begins now out of the queue, with a slot in `free` for them; None where nobody can."""
         with self._lock:
-            if entry := self._next():
-                self._waiting.remove(entry)
+            turns = self._turns()
+        if not turns:
+            return None
+        entry = turns[0]
+        if not free:
+            idle = next((slot for slot, stream in self._running.items() if not stream.has_room), None)
+            found = self._spared(turns) if idle is None else (entry, idle)
+            if found is None or not self._park(found[1]):
+                return None
+            entry, slot = found
+            free.append(slot)
+        with self._lock:
+            self._waiting.remove(entry)
         return entry
 
-    def _park_one(self, free: list[int]) -> bool:
-        # a slot whose consumer does not listen, or is in no hurry, is given to one that waits; its own waits at the end
+    def _turns(self) -> list[Entry]:
+        """Who can go on, under the lock: of the caller, then of the group that speaks least, who came first."""
+        ready = [entry for entry in self._waiting if entry[1] is None or entry[0].has_room]
+        speaking = self._speaking()
+        return sorted(ready, key=lambda entry: _shares(entry[0], speaking))
+
+    def _park(self, slot: int) -> bool:
+        # its consumer does not listen, or is in no hurry: it waits at the end
         if self._clock() < self._park_at:
-            return False
-        slot = next((slot for slot, stream in self._running.items() if not stream.has_room), None)
-        slot = self._spared() if slot is None else slot
-        if slot is None:
             return False
         try:
             parked = self._core.park(slot)
@@ -407,29 +415,27 @@ class Scheduler:
             return False
         with self._lock:
             self._waiting.append((self._running.pop(slot), parked))
-        free.append(slot)
         return True
 
-    def _spared(self) -> int | None:
-        """The slot that can best be spared for who is next and listens, if any can.
+    def _spared(self, turns: Sequence[Entry]) -> tuple[Entry, int] | None:
+        """Who is the first of those that listen for whom a slot can be spared, and the one that can best be.
 
         Of another caller it must have more slots, of their own the group must: nobody is sent away for who speaks as
-        much already.
+        much already. Who does not listen, or nobody can be sent away for, hides nobody who comes after.
         """
-        with self._lock:
-            entry = self._next()
-        if entry is None or not entry[0].is_live:
-            return None
-        speaking, waiting = self._speaking(), entry[0]
-        callers, groups = _shares(waiting, speaking)
+        speaking = self._speaking()
+        unhurried = {slot: stream for slot, stream in self._running.items() if stream.can_be_spared}
 
-        def is_spared(stream: Stream) -> bool:
+        def is_spared(stream: Stream, waiting: Stream) -> bool:
             of_caller, of_group = _shares(stream, speaking)
-            has_more = of_group > groups if stream.caller == waiting.caller else of_caller > callers
-            return has_more and stream.can_be_spared
+            callers, groups = _shares(waiting, speaking)
+            return of_group > groups if stream.caller == waiting.caller else of_caller > callers
 
-        spared = [slot for slot, stream in self._running.items() if is_spared(stream)]
-        return max(spared, key=lambda slot: self._running[slot].unheard, default=None)
+        for entry in turns:
+            slots = [slot for slot, stream in unhurried.items() if entry[0].is_live and is_spared(stream, entry[0])]
+            if slots:
+                return entry, max(slots, key=lambda slot: unhurried[slot].unheard)
+        return None
 
     def _frame(self, moving: list[int]) -> None:
         # an utterance's first frame is heard before the talker reads it

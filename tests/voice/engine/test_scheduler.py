@@ -190,6 +190,58 @@ def test_who_has_begun_nothing_comes_before_a_caller_who_speaks(
     assert order_of(core, voice, asked, monkeypatch) == [0, 3, 1, 2]
 
 
+def order_behind(
+    core: Core, voice: Voice, asked: list[tuple[str, str, int | None]], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The groups of `asked` (caller, group, ahead) as they begin: the first have all slots when the rest come."""
+    scheduler, streams, begun, begin = Scheduler(core), list[Stream](), list[str](), core.begin
+    first_are_there, all_there = threading.Event(), threading.Event()
+    numbers = (1, 2, 4, 5, 7)  # none of which ends by itself, nor before a slot can be asked back
+    groups = dict(zip(numbers, (group for _, group, _ in asked), strict=True))
+
+    def submit(number: int, caller: str, group: str, ahead: int | None) -> None:
+        said = utterance(core, voice, number, budget=30)
+        streams.append(scheduler.submit(said, ahead=ahead, caller=caller, group=group))
+
+    def note(slot: int, said: Utterance) -> None:
+        assert first_are_there.wait(WAIT)
+        begun.append(groups[said.request.seed])
+        if len(begun) == SLOTS:
+            for number, what in zip(numbers[SLOTS:], asked[SLOTS:], strict=True):
+                submit(number, *what)
+            all_there.set()
+        begin(slot, said)
+
+    monkeypatch.setattr("voice.engine.scheduler.STRETCH", 12)
+    monkeypatch.setattr(core, "begin", note)
+    for number, what in zip(numbers[:SLOTS], asked[:SLOTS], strict=True):
+        submit(number, *what)
+    first_are_there.set()
+    assert all_there.wait(WAIT)
+    for stream in streams:
+        assert list(stream)
+    join(scheduler)
+    return begun
+
+
+def test_who_listens_does_not_wait_behind_those_before_them_who_do_not(
+    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing is spared for who only wants the whole: behind them a listener was not seen."""
+    batch = [("many", "batch", None)] * SLOTS
+    asked = [*batch, ("other", "another batch", None), ("one", "live", 8)]
+    assert order_behind(core, voice, asked, monkeypatch)[SLOTS:] == ["live", "another batch"]
+
+
+def test_who_listens_does_not_wait_behind_a_listener_for_whom_nobody_can_be_sent_away(
+    core: Core, voice: Voice, monkeypatch: pytest.MonkeyPatch
+):
+    # a speaks as much as b: only for another text of b's own can b's batch be spared
+    speaking = [("a", "a1", 1_000), ("b", "batch", None), ("c", "c1", 1_000)]
+    asked = [*speaking, ("a", "a2", 1_000), ("b", "live", 1_000)]
+    assert order_behind(core, voice, asked, monkeypatch)[SLOTS:] == ["live", "a2"]
+
+
 def test_no_memory_to_send_somebody_away_costs_nobody_anything(
     tiny: Any, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ):
