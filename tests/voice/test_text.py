@@ -1,7 +1,7 @@
 import pytest
 
 from voice.errors import InputError
-from voice.text import language_name, same_text_key, spoken_bytes
+from voice.text import language_name, said_again, same_text_key, spoken_bytes
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,20 @@ def test_of_digits_and_symbols_there_is_about_as_much_to_say_as_of_their_words(w
 def test_more_text_is_more_to_say():
     one, other = "On 3 May: ", "75 % of 2.5 £, full-width ４２."
     assert spoken_bytes(one + other) == spoken_bytes(one) + spoken_bytes(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("The morning bus was late again, so we walked along the river instead.", 0.0, 0.0),
+        ("I have a dream that one day this nation will rise up. I have a dream today.", 0.1, 0.3),
+        ("火车晚点了，我们沿着河边走回家。晚上下雨，但是没有人想待在屋里。", 0.0, 0.0),
+        ("No, no, no, no, no!", 0.5, 1.0),
+        ("101, 102, 103, 104, 105", 0.5, 1.0),
+        ("我爱你，我爱你，我爱你，我爱你", 0.3, 1.0),
+        ("Short.", 0.0, 0.0),
+        ("", 0.0, 0.0),
+    ],
+)
+def test_how_much_of_a_text_is_said_again(text: str, low: float, high: float):
+    assert low <= said_again(text) <= high

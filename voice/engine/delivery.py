@@ -136,7 +136,7 @@ class Pieces:
     def _begin_piece(self, number: int, attempt: int) -> Stream:
         seed = reseeded(self._request.seed, piece=number, attempt=attempt)
         text = self._pieces[number].text
-        dog = Watchdog() if self._delivery.watch else None
+        dog = Watchdog(text) if self._delivery.watch else None
         return self._begin(replace(self._request, text=text, seed=seed), dog, self._listener)
 
     def spoken(self) -> Generator[Waveform, None, None]:

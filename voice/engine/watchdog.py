@@ -1,30 +1,37 @@
 """What is wrong with an utterance: while it is drawn, and once it is whole."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform
 from voice.engine.core import Utterance
 from voice.engine.scheduler import Ending, Stream
 from voice.engine.shaper import AUDIBLE
-from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
+from voice.text import USUAL_BYTES_A_SECOND, said_again, spoken_bytes
 
 LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
 LONGEST_LOOP = 12  # frames of a period
+# Said again with other codes, as what is drawn is: of 4 s so large a share was said at one lag of 0.2 to 4 s before. Of
+# recordings it is 0.19 at most, of what nano says 0.12, of a synthesiser's prose in ten languages 0.30 (docs/log.md).
+RECENT, LAGS, SAMPLED_LOOP = 50, range(2, 51), 0.35  # frames, frames, share
+RHYME = 0.3  # said_again of a text that may well sound like that: lists, refrains, "no, no, no"; of prose 0.0 to 0.05
 FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
 STEADY = math.log(1.5)  # of a voice's pace, either way; of its sentences 0.12 to 0.18 is usual (docs/log.md)
 TELLING_BYTES = 60  # to say in a text whose pace says something: of a shorter one the edges are too large a part
 
 
 class Watchdog:
-    """Sees loops and silence while an utterance is drawn."""
+    """Sees loops and silence while an utterance of this text is drawn."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         self._silent = 0  # samples
+        self._said = list[int]()  # first codes of all frames
+        self._may_repeat = said_again(text) > RHYME
 
     def heard(self, samples: Waveform) -> None:
         """Listen to a chunk."""
@@ -35,7 +42,13 @@ class Watchdog:
         """What is wrong with an utterance, if anything is."""
         if self._silent > SILENCE_SECONDS * SAMPLE_RATE:
             return Ending.SILENCE
-        return Ending.LOOP if self._loops(utterance) else None
+        return Ending.LOOP if self._loops(utterance) or self._comes_back(utterance) else None
+
+    def _comes_back(self, utterance: Utterance) -> bool:
+        if self._may_repeat:
+            return False
+        self._said += [int(frame[0]) for frame in utterance.codes[len(self._said) :]]
+        return recurrence(self._said) > SAMPLED_LOOP
 
     @staticmethod
     def _loops(utterance: Utterance) -> bool:
@@ -44,6 +57,21 @@ class Watchdog:
             return False
         recent = np.stack([c.numpy() for c in utterance.codes[-length - LONGEST_LOOP :]])
         return any(np.array_equal(recent[p:][-length:], recent[:-p][-length:]) for p in range(1, LONGEST_LOOP + 1))
+
+
+def recurrence(first_codes: Sequence[int]) -> float:
+    """How much of the last 4 s was said before, at the one of all lags at which that is most.
+
+    Frames that hold the code of the one before count for nothing: pauses and long vowels come back everywhere. 0 where
+    there are too few frames to tell.
+    """
+    if len(first_codes) < RECENT + LAGS.start:
+        return 0.0
+    known = np.asarray(first_codes[-RECENT - LAGS.stop + 1 :])
+    stretches = sliding_window_view(known, RECENT)  # (lags, frames), the one that is heard now last
+    moves = np.diff(known)[-RECENT:] != 0
+    again = (stretches[: -LAGS.start] == stretches[-1]) & moves
+    return float(again.sum(1).max() / max(moves.sum(), RECENT / 2))
 
 
 @dataclass(frozen=True, slots=True)

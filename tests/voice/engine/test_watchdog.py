@@ -10,7 +10,9 @@ import torch
 from tests.voice.engine.waveforms import silence, tone
 from voice.engine.core import Utterance
 from voice.engine.scheduler import Ending
-from voice.engine.watchdog import Drawn, Watchdog
+from voice.engine.watchdog import Drawn, Watchdog, recurrence
+
+PROSE = "The morning bus was late again, so we walked along the river instead, and came home in the dark."
 
 
 def utterance(codes: Any) -> Utterance:
@@ -22,12 +24,74 @@ def test_the_watchdog_sees_loops(period: int):
     generator = np.random.default_rng(0)
     free = generator.integers(0, 512, (60, 8))
     loop = np.tile(free[-period:], (60, 1))
-    assert Watchdog()(utterance(free)) is None
-    assert Watchdog()(utterance(np.concatenate([free, loop]))) is Ending.LOOP
+    assert Watchdog(PROSE)(utterance(free)) is None
+    assert Watchdog(PROSE)(utterance(np.concatenate([free, loop]))) is Ending.LOOP
+
+
+def babble(seed: int, *, frames: int = 200) -> np.ndarray:
+    """Frames whose first codes are held for one to three frames, some much more often than others, as in speech."""
+    generator = np.random.default_rng(seed)
+    weights = 1.0 / np.arange(10, 522)
+    first = generator.choice(512, frames, p=weights / weights.sum()).repeat(generator.integers(1, 4, frames))[:frames]
+    return np.concatenate([first[:, None], generator.integers(0, 512, (frames, 7))], 1)
+
+
+def drawn_again(said: np.ndarray, *, period: int, share: float, seed: int) -> np.ndarray:
+    """The last frames again and again for 12 s, so large a share of their codes drawn anew."""
+    generator = np.random.default_rng(seed)
+    loop = np.tile(said[-period:], (150 // period + 1, 1))[:150]
+    return np.where(generator.random(loop.shape) < share, generator.permutation(said)[:150], loop)
+
+
+def verdicts(dog: Watchdog, codes: np.ndarray) -> set[Ending | None]:
+    """What is said of it while it grows."""
+    growing = utterance(codes)
+    frames, growing.codes = growing.codes, []
+    found = set()
+    for frame in frames:
+        growing.codes.append(frame)
+        found.add(dog(growing))
+    return found
+
+
+@pytest.mark.parametrize("period", [6, 20, 43])
+@pytest.mark.parametrize("share", [0.2, 0.3])
+def test_the_watchdog_sees_loops_that_are_drawn_anew(period: int, share: float):
+    for seed in range(5):
+        said = babble(seed)
+        loop = np.concatenate([said, drawn_again(said, period=period, share=share, seed=seed)])
+        assert Ending.LOOP in verdicts(Watchdog(PROSE), loop)
+
+
+def test_the_watchdog_takes_no_babble_for_a_loop_nor_long_pauses():
+    for seed in range(20):
+        pause = np.tile(babble(seed)[:1], (24, 1))  # again and again, the same
+        paused = np.concatenate([np.concatenate([babble(99 * seed + n, frames=40), pause]) for n in range(5)])
+        assert verdicts(Watchdog(PROSE), babble(seed)) == verdicts(Watchdog(PROSE), paused) == {None}
+
+
+def test_a_text_that_repeats_itself_may_sound_like_that():
+    said = babble(0)
+    loop = np.concatenate([said, drawn_again(said, period=20, share=0.3, seed=0)])
+    for text in (
+        "No, no, no, no, no!",
+        "One: a bottle of milk. Two: a bottle of milk. Three: a bottle of milk.",
+        "101, 102, 103, 104",
+    ):
+        assert verdicts(Watchdog(text), loop) == {None}
+
+
+def test_how_much_comes_back_is_a_share_of_what_moves():
+    assert recurrence([*range(100)]) == 0.0
+    assert recurrence([*range(25)] * 4) == 1.0
+    assert recurrence([7] * 100) == 0.0
+    assert recurrence([1, 2] * 25) == 0.0  # too short to tell
+    half = [*range(25), *range(25), *range(25), *range(100, 125)]  # of the last 50 one half came back
+    assert recurrence(half) == 0.5
 
 
 def test_the_watchdog_sees_silence_but_no_pause():
-    dog, nothing = Watchdog(), utterance([])
+    dog, nothing = Watchdog(PROSE), utterance([])
     for _ in range(20):
         dog.heard(silence(0.1))
     assert dog(nothing) is None
