@@ -39,7 +39,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_FORM_BYTES = 64 * 1024  # beside an uploaded file: its transcript, its consent, the borders between them
+_FORM_BYTES = 64 * 1024  # beside uploaded files: what is said in them, the consent, the borders between them
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from voice.errors import InputError
 from voice.pack import REFERENCE_AUDIO, REFERENCE_TEXT
 from voice.publish import publish, remove
 
-CONSENT = "I am the speaker in this recording, or the speaker has agreed to its use for synthetic speech."
+CONSENT = "I am the speaker in what I send, or the speaker has agreed to its use for synthetic speech."
 _CARD = "uploaded.json"
 
 

@@ -1,7 +1,7 @@
 // The service's routes. The key stays in this tab.
 
 export const CONSENT =
-  "I am the speaker in this recording, or the speaker has agreed to its use for synthetic speech.";
+  "I am the speaker in what I send, or the speaker has agreed to its use for synthetic speech.";
 
 export class Refused extends Error {
   constructor(status, message) {

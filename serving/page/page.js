@@ -109,14 +109,15 @@ function halt() {
 }
 
 function askForWords() {
-  $("words").replaceChildren(
-    ...[...$("files").files].map((file) => {
-      const label = document.createElement("label");
-      const words = Object.assign(document.createElement("textarea"), { rows: 3, maxLength: 2000, required: true });
-      label.append(`What is said in ${file.name}`, words);
-      return label;
-    }),
-  );
+  const labels = [...$("files").files].map((file) => {
+    const label = document.createElement("label");
+    const words = Object.assign(document.createElement("textarea"), { rows: 3, maxLength: 2000, required: true });
+    label.append(`What is said in ${file.name}`, words);
+    return label;
+  });
+  const typed = new Map([...$("words").children].map((label) => [label.firstChild.data, label.lastChild.value]));
+  for (const label of labels) label.lastChild.value = typed.get(label.firstChild.data) ?? "";
+  $("words").replaceChildren(...labels);
 }
 
 async function make() {
@@ -161,5 +162,6 @@ on("key-form", "submit", async () => {
 });
 $("voice").addEventListener("change", choose);
 $("files").addEventListener("change", askForWords);
+askForWords(); // a browser may have kept the files
 $("speed").addEventListener("input", () => ($("speed-shown").textContent = Number($("speed").value).toFixed(2)));
 refresh().catch(complain);

@@ -1,4 +1,4 @@
-"""Who can speak, and voices made from a recording."""
+"""Who can speak, and voices made from recordings."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from serving.problems import Problem
 from serving.settings import ReferenceLimits, Settings
 from serving.uploads.decoder import Refused
-from voice.audio import Waveform, join, resample, seconds
+from voice.audio import SAMPLE_RATE, Waveform, join, resample, seconds
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _WINDOW_SECONDS = 0.1
@@ -33,26 +34,35 @@ def read(contents: Sequence[bytes], settings: Settings) -> Recording:
 
     Raises Problem 400 that says which is wrong, with the remedy. Time and memory are bounded.
     """
-    limits = settings.reference
-    least = max(limits.min_recording_seconds, limits.min_seconds / len(contents))
+    limits, until = settings.reference, time.monotonic() + 2 * settings.decode_seconds
+    least = limits.min_seconds if len(contents) == 1 else limits.min_recording_seconds
+    most = round(limits.max_seconds * SAMPLE_RATE)
     rates, joined = list[int](), np.zeros(0, np.float32)
     for number, content in enumerate(contents, 1):
         try:
-            samples, rate = _decode(content, settings)
+            samples, rate = _decode(content, settings, until)
             check(samples, rate, limits, min_seconds=least)
             waveform = resample(samples, from_rate=rate)
             joined = join([joined, waveform], pause_seconds=limits.pause_seconds) if rates else waveform
-            if seconds(joined) > limits.max_seconds:  # what comes after it is not even decoded
+            if (
+                len(joined) > most + number
+            ):  # each may have become a sample longer; what comes after is not even decoded
                 raise Refused(f"with those before it, it lasts more than {limits.max_seconds:g} s. Send fewer.")
         except Refused as error:
             which = "the recording" if len(contents) == 1 else f"recording {number} of {len(contents)}"
-            message = f"{which} cannot be used: {error}"
-            raise Problem(400, message, "bad_recording", param="audio_sample") from error
+            raise _problem(which, error) from error
         rates.append(rate)
-    return Recording(joined, _warnings(seconds(joined), min(rates), limits))
+    if (lasts := seconds(joined)) < limits.min_seconds:
+        wanted = f"{limits.min_seconds:g} s or more, 10 to 30 s are best."
+        raise _problem("the recordings", Refused(f"they last {lasts:.1f} s in all. Record {wanted}"))
+    return Recording(joined[:most], _warnings(lasts, min(rates), limits))
 
 
-def _decode(content: bytes, settings: Settings) -> tuple[Waveform, int]:
+def _problem(which: str, error: Refused) -> Problem:
+    return Problem(400, f"{which} cannot be used: {error}", "bad_recording", param="audio_sample")
+
+
+def _decode(content: bytes, settings: Settings, until: float) -> tuple[Waveform, int]:
     command = [sys.executable, "-m", "serving.uploads.decoder"]
     bounds = (settings.reference.max_seconds, settings.decode_seconds, settings.decode_megabytes)
     # nothing of ours is in its environment: it needs no key, and one thread has less memory
@@ -62,7 +72,7 @@ def _decode(content: bytes, settings: Settings) -> tuple[Waveform, int]:
             [*command, *map(str, bounds)],
             input=content,
             capture_output=True,
-            timeout=2 * settings.decode_seconds,
+            timeout=max(0.0, until - time.monotonic()),
             cwd=_PROJECT,
             env=environment,
             check=False,
@@ -81,7 +91,7 @@ def _decode(content: bytes, settings: Settings) -> tuple[Waveform, int]:
 def check(samples: Waveform, rate: int, limits: ReferenceLimits, *, min_seconds: float) -> None:
     """Raise Refused for what no voice can be made of.
 
-    The design note's requirements: 6 to 60 s, 10 to 30 s recommended, 24 kHz or more, quiet room, not clipped.
+    The design note's requirements: 6 to 60 s in all, 10 to 30 s recommended, 24 kHz or more, quiet room, not clipped.
     """
     if not np.isfinite(samples).all():
         raise Refused("it holds samples that are not numbers. Export it again as 16-bit WAV.")

@@ -1,5 +1,6 @@
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import soundfile
 
 from serving.cast import LocalCast
 from serving.library import CONSENT
+from serving.problems import Problem
+from serving.uploads import reference
 from tests.serving.conftest import Running, Start, running
 from tests.sounds import noise, silence, speechlike
 from voice.audio import Waveform, read_waveform
@@ -122,13 +125,30 @@ def test_several_recordings_are_one_voice_with_their_words_in_order(service: Run
         ([recorded(7), recorded(2)], "recording 2 of 2 cannot be used: it lasts 2.0 s"),
         ([recorded(7), noise(4), recorded(4)], "recording 2 of 3 cannot be used: speech is only"),
         ([recorded(30), recorded(29.9), noise(9)], "recording 2 of 3 cannot be used: with those before it"),
+        ([recorded(60.2)], "the recording cannot be used: it is longer than 60 s"),
     ],
-    ids=["short", "noisy", "long together"],
+    ids=["short", "noisy", "long together", "long"],
 )
 def test_of_several_recordings_the_one_that_is_wrong_is_named(service: Running, waveforms: list[Waveform], says: str):
     response = send(service, *map(file_of, waveforms), ref_text=["Words."] * len(waveforms))
     assert response.status_code == 400
     assert says in message(response)
+
+
+def test_a_minute_is_not_too_long_at_any_rate(service: Running):
+    content = file_of(recorded(60, rate=44_100), "flac", rate=44_100)
+    response = send(service, content, name="a minute")
+    assert response.status_code == 201, response.text
+    with service.client() as client:
+        assert client.delete(f"/v1/audio/voices/{response.json()['voice_id']}").status_code == 200
+
+
+def test_three_seconds_of_each_are_enough_and_six_of_all_are_needed(service: Running):
+    limits = replace(service.desk.settings.reference, min_recording_seconds=2.0)
+    settings = replace(service.desk.settings, reference=limits)
+    with pytest.raises(Problem, match=r"the recordings cannot be used: they last 5\.3 s in all\. Record 6 s or more"):
+        reference.read([file_of(recorded(2.5))] * 2, settings)
+    assert len(reference.read([file_of(recorded(2.5)), file_of(recorded(5))], settings).waveform) == 7.8 * 24_000
 
 
 @pytest.mark.parametrize(

@@ -379,12 +379,16 @@ class Scheduler:
 
     def _take_next(self, free: list[int]) -> Entry | None:
         """Take who begins now out of the queue, with a slot in `free` for them; None where nobody can."""
+        if not self._waiting:
+            return None
         with self._lock:
             turns = self._turns()
         if not turns:
             return None
         entry = turns[0]
         if not free:
+            if self._clock() < self._park_at:
+                return None
             idle = next((slot for slot, stream in self._running.items() if not stream.has_room), None)
             found = self._spared(turns) if idle is None else (entry, idle)
             if found is None or not self._park(found[1]):
@@ -403,8 +407,6 @@ class Scheduler:
 
     def _park(self, slot: int) -> bool:
         # its consumer does not listen, or is in no hurry: it waits at the end
-        if self._clock() < self._park_at:
-            return False
         try:
             parked = self._core.park(slot)
         except Exception as error:
@@ -431,8 +433,8 @@ class Scheduler:
             callers, groups = _shares(waiting, speaking)
             return of_group > groups if stream.caller == waiting.caller else of_caller > callers
 
-        for entry in turns:
-            slots = [slot for slot, stream in unhurried.items() if entry[0].is_live and is_spared(stream, entry[0])]
+        for entry in (entry for entry in turns if entry[0].is_live):
+            slots = [slot for slot, stream in unhurried.items() if is_spared(stream, entry[0])]
             if slots:
                 return entry, max(slots, key=lambda slot: unhurried[slot].unheard)
         return None

@@ -98,7 +98,8 @@ def _require_references(waveforms: Sequence[Waveform]) -> None:
 
 def _wrong_length(what: str) -> InputError:
     return InputError(
-        f"{what}, {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s in all can be imitated. Choose 3 to 15 s of speech."
+        f"{what}, {SHORTEST_REFERENCE:g} s or more each, {LONGEST_REFERENCE:g} s in all can be imitated. "
+        "Choose 3 to 15 s of speech."
     )
 
 

@@ -16,10 +16,13 @@ from voice.text import USUAL_BYTES_A_SECOND, said_again, spoken_bytes
 
 LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
 LONGEST_LOOP = 12  # frames of a period
-# Said again with other codes, as what is drawn is: of 4 s so large a share was said at one lag of 0.2 to 4 s before. Of
-# recordings it is 0.19 at most, of what nano says 0.12, of a synthesiser's prose in ten languages 0.30 (docs/log.md).
+# Said again with other codes, as what is drawn is: of 4 s so large a share was there at one lag of 0.16 to 4 s before.
+# Of recordings it is 0.19 at most, of what nano says 0.12, of espeak's prose in ten languages 0.30 (docs/log.md).
 RECENT, LAGS, SAMPLED_LOOP = 50, range(2, 51), 0.35  # frames, frames, share
-RHYME = 0.3  # said_again of a text that may well sound like that: lists, refrains, "no, no, no"; of prose 0.0 to 0.05
+RECALLED = RECENT + LAGS.stop - 1  # frames that this takes
+REFRAINS = 0.3  # said_again of a text that may well sound like that: lists, "no, no, no"; of prose 0.00 to 0.02
+# Prose has its "ha, ha, ha" and telephone numbers, too: what is said while the text may last is no loop.
+OVERDUE = 1.5  # of that time at the usual pace; the budget is three times as much
 FEWEST_SHARE = 0.2  # of the usual pace: an utterance that is over before can't have said the text
 STEADY = math.log(1.5)  # of a voice's pace, either way; of its sentences 0.12 to 0.18 is usual (docs/log.md)
 TELLING_BYTES = 60  # to say in a text whose pace says something: of a shorter one the edges are too large a part
@@ -30,8 +33,8 @@ class Watchdog:
 
     def __init__(self, text: str) -> None:
         self._silent = 0  # samples
-        self._said = list[int]()  # first codes of all frames
-        self._may_repeat = said_again(text) > RHYME
+        self._may_repeat = said_again(text) > REFRAINS
+        self._overdue = OVERDUE * FRAME_RATE * spoken_bytes(text) / USUAL_BYTES_A_SECOND  # frames
 
     def heard(self, samples: Waveform) -> None:
         """Listen to a chunk."""
@@ -45,10 +48,9 @@ class Watchdog:
         return Ending.LOOP if self._loops(utterance) or self._comes_back(utterance) else None
 
     def _comes_back(self, utterance: Utterance) -> bool:
-        if self._may_repeat:
+        if self._may_repeat or len(utterance.codes) < self._overdue:
             return False
-        self._said += [int(frame[0]) for frame in utterance.codes[len(self._said) :]]
-        return recurrence(self._said) > SAMPLED_LOOP
+        return recurrence([int(frame[0]) for frame in utterance.codes[-RECALLED:]]) > SAMPLED_LOOP
 
     @staticmethod
     def _loops(utterance: Utterance) -> bool:
@@ -67,7 +69,7 @@ def recurrence(first_codes: Sequence[int]) -> float:
     """
     if len(first_codes) < RECENT + LAGS.start:
         return 0.0
-    known = np.asarray(first_codes[-RECENT - LAGS.stop + 1 :])
+    known = np.asarray(first_codes[-RECALLED:])
     stretches = sliding_window_view(known, RECENT)  # (lags, frames), the one that is heard now last
     moves = np.diff(known)[-RECENT:] != 0
     again = (stretches[: -LAGS.start] == stretches[-1]) & moves

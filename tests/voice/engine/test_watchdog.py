@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests.voice.engine.waveforms import silence, tone
+from voice.audio import FRAME_RATE
 from voice.engine.core import Utterance
 from voice.engine.scheduler import Ending
 from voice.engine.watchdog import Drawn, Watchdog, recurrence
+from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
 
 PROSE = "The morning bus was late again, so we walked along the river instead, and came home in the dark."
 
@@ -68,6 +70,16 @@ def test_the_watchdog_takes_no_babble_for_a_loop_nor_long_pauses():
         pause = np.tile(babble(seed)[:1], (24, 1))  # again and again, the same
         paused = np.concatenate([np.concatenate([babble(99 * seed + n, frames=40), pause]) for n in range(5)])
         assert verdicts(Watchdog(PROSE), babble(seed)) == verdicts(Watchdog(PROSE), paused) == {None}
+
+
+def test_what_comes_back_while_the_text_may_last_is_no_loop():
+    said = babble(0)
+    refrain = np.concatenate([said[:40], drawn_again(said, period=6, share=0.1, seed=0)])  # no, no, no, no, no
+    text = "He put down the telephone, looked at me for a long while and said: no, no, no, no."
+    due = int(1.5 * FRAME_RATE * spoken_bytes(text) / USUAL_BYTES_A_SECOND)
+    assert len(refrain) > due
+    assert verdicts(Watchdog(text), refrain[: due - 1]) == {None}
+    assert Ending.LOOP in verdicts(Watchdog(text), refrain)
 
 
 def test_a_text_that_repeats_itself_may_sound_like_that():
