@@ -28,7 +28,7 @@ from pipelines.pretrain.aligner.model import Recogniser
 from pipelines.pretrain.corpus import clip_waveform, read_side
 from voice import checkpoint
 from voice.asr import ASR, load_asr
-from voice.audio import SAMPLE_RATE, Waveform, from_pcm16, to_pcm16, write_wav
+from voice.audio import SAMPLE_RATE, Waveform, from_pcm16, join, to_pcm16, write_wav
 from voice.bounds import within
 from voice.engine.engine import Engine
 from voice.engine.voices import clone
@@ -93,9 +93,8 @@ class Speaker:
 
 
 def _join(said: Sequence[Said]) -> Said:
-    pause = np.zeros(round(SENTENCE_PAUSE * SAMPLE_RATE), np.float32)
-    parts = [part for one in said for part in (one.waveform, pause)]
-    return Said(" ".join(one.text for one in said), np.concatenate(parts[:-1]))
+    waveform = join([one.waveform for one in said], pause_seconds=SENTENCE_PAUSE)
+    return Said(" ".join(one.text for one in said), waveform)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,16 +37,15 @@ def read(contents: Sequence[bytes], settings: Settings) -> Recording:
     limits, until = settings.reference, time.monotonic() + 2 * settings.decode_seconds
     least = limits.min_seconds if len(contents) == 1 else limits.min_recording_seconds
     most = round(limits.max_seconds * SAMPLE_RATE)
-    rates, joined = list[int](), np.zeros(0, np.float32)
+    rates, waveforms = list[int](), list[Waveform]()
     for number, content in enumerate(contents, 1):
         try:
             samples, rate = _decode(content, settings, until)
             check(samples, rate, limits, min_seconds=least)
-            waveform = resample(samples, from_rate=rate)
-            joined = join([joined, waveform], pause_seconds=limits.pause_seconds) if rates else waveform
-            if (
-                len(joined) > most + number
-            ):  # each may have become a sample longer; what comes after is not even decoded
+            waveforms.append(resample(samples, from_rate=rate))
+            joined = join(waveforms, pause_seconds=limits.pause_seconds)
+            # each may have become a sample longer; what comes after is not even decoded
+            if len(joined) > most + number:
                 raise Refused(f"with those before it, it lasts more than {limits.max_seconds:g} s. Send fewer.")
         except Refused as error:
             which = "the recording" if len(contents) == 1 else f"recording {number} of {len(contents)}"
