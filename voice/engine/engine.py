@@ -6,7 +6,7 @@ import torch
 
 from voice.engine.core import Core
 from voice.engine.linear import Precision, maker
-from voice.engine.native import has_bfloat16_products
+from voice.engine.processor import has_bfloat16_products
 from voice.engine.scheduler import Scheduler
 from voice.engine.voices import Voice
 
@@ -39,7 +39,8 @@ class Engine:
         device = tts.model.talker.device.type
         precision = precision or (Precision.bfloat16 if device == "cuda" else Precision.float32)
         # On the CPU a frame's activations are not rounded: they are few, and float32 is what its kernels add up in.
-        # What a longer prompt's products read, in PyTorch, is rounded, and what the codec's do.
+        # What a longer prompt's products read, in PyTorch, is rounded where the processor multiplies that, and what the
+        # codec's do.
         dtype = torch.bfloat16 if device == "cuda" and precision is Precision.bfloat16 else torch.float32
         core = Core(
             tts.model,

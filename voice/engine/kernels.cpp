@@ -12,13 +12,17 @@
 #include <cstring>
 #include <omp.h>
 #include <sched.h>
-#if defined(__AVX512VNNI__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
 namespace {
 
-constexpr int LANES = 64;  // partial sums of a dot product: four registers of AVX-512
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr int LANES = 16;  // partial sums of a dot product: of GROUP rows, they fit into the sixteen registers
+#else
+constexpr int LANES = 64;  // four registers of AVX-512, of 32
+#endif
 constexpr int GROUP = 4;   // rows that share one pass over a matrix
 constexpr int BLOCK = 64;  // activations that share a scale
 
@@ -170,6 +174,16 @@ inline Operand operand_of(const Matrix& m, const float* x, int rows, float* room
     return {x, rows, m.inputs, rounded, scales, offsets};
 }
 
+#if defined(__AVX2__)
+inline __m256i load_bytes(const int8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+
+inline float sum_of(__m256 x) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+#endif
+
 template <int ROWS>
 inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums) {
     const int whole = o.inputs / BLOCK, blocks = blocks_of(o.inputs);
@@ -189,6 +203,24 @@ inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums)
         }
     }
     for (int row = 0; row < ROWS; ++row) sums[row] = _mm512_reduce_add_ps(partial[row]) - o.offsets[first + row];
+#elif defined(__AVX2__)
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256 partial[ROWS];
+    for (int row = 0; row < ROWS; ++row) partial[row] = _mm256_setzero_ps();
+    for (int block = 0; block < whole; ++block) {
+        const __m256i low = load_bytes(w + block * BLOCK), high = load_bytes(w + block * BLOCK + 32);
+        const __m256i low_size = _mm256_abs_epi8(low), high_size = _mm256_abs_epi8(high);
+        for (int row = 0; row < ROWS; ++row) {
+            const int8_t* values = x + static_cast<int64_t>(row) * o.inputs + block * BLOCK;
+            // of |w| and x with the sign of w: two products of 127 * 127 at most fit into 16 bits
+            const __m256i first_half = _mm256_maddubs_epi16(low_size, _mm256_sign_epi8(load_bytes(values), low));
+            const __m256i last_half = _mm256_maddubs_epi16(high_size, _mm256_sign_epi8(load_bytes(values + 32), high));
+            const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(first_half, ones), _mm256_madd_epi16(last_half, ones));
+            const __m256 scale = _mm256_set1_ps(scales[row * blocks + block]);
+            partial[row] = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), partial[row]);
+        }
+    }
+    for (int row = 0; row < ROWS; ++row) sums[row] = sum_of(partial[row]);
 #else
     for (int row = 0; row < ROWS; ++row) {
         sums[row] = 0.0f;

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from voice.engine.processor import has_bfloat16_products
+
 Linear = Callable[[Tensor], Tensor]
+
+MANY_ROWS = 8  # for which it pays to widen a matrix first, where the processor does not multiply bfloat16
 
 
 class Precision(StrEnum):
@@ -29,6 +33,9 @@ class Dense:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
+        if self.weight.dtype == torch.bfloat16 and x.shape[:-1].numel() >= MANY_ROWS and _widens(self.weight):
+            wide = None if self.bias is None else self.bias.float()
+            return functional.linear(x.float(), self.weight.float(), wide).to(x.dtype)
         return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
 
 
@@ -43,7 +50,8 @@ class Int8:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs); the matrix is widened for it, which pays for many rows only."""
-        y = functional.linear(x.to(torch.bfloat16), self.weight.to(torch.bfloat16)).to(x.dtype) * self.scale
+        dtype = torch.float32 if _widens(self.weight) else torch.bfloat16
+        y = functional.linear(x.to(dtype), self.weight.to(dtype)).to(x.dtype) * self.scale
         return y if self.bias is None else y + self.bias
 
 
@@ -60,6 +68,10 @@ def maker(precision: Precision) -> MakeLinear:
             return partial(Dense, dtype=torch.bfloat16)
         case Precision.int8:
             return Int8
+
+
+def _widens(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and not has_bfloat16_products()
 
 
 def _bias_of(modules: Sequence[Any], dtype: torch.dtype) -> Tensor | None:

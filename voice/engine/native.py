@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from voice.engine.linear import Int8
+from voice.engine.processor import lines
 from voice.engine.transformer import Cache, Rotary, Stack
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def _compiled(compiler: str) -> Path:
-    cpu = next((line for line in _cpu_lines() if line.startswith(("flags", "Features"))), platform.processor())
+    cpu = next((line for line in lines() if line.startswith(("flags", "Features"))), platform.processor())
     key = hashlib.sha256(f"{SOURCE.read_text()}{FLAGS}{cpu}{compiler}".encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voice-engine"
     target = folder / f"kernels-{key}.so"
@@ -80,18 +81,6 @@ def _compiled(compiler: str) -> Path:
         subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(draft)], check=True, capture_output=True)
         draft.rename(target)
     return target
-
-
-def _cpu_lines() -> list[str]:
-    cpu = Path("/proc/cpuinfo")
-    return cpu.read_text().splitlines() if cpu.is_file() else []
-
-
-@functools.cache
-def has_bfloat16_products() -> bool:
-    """Whether this processor multiplies bfloat16 itself; where it does not, float32 is faster."""
-    words = {word for line in _cpu_lines() for word in line.split()}
-    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _load(path: Path) -> ctypes.CDLL:
@@ -129,20 +118,20 @@ class Kept:
 
 
 class NativeMatrix:
-    """A projection of a few rows."""
+    """A projection by the kernels."""
 
     def __init__(self, linear: Any) -> None:
         self._kept, self._library, self._team = Kept(), library(), torch.get_num_threads()
         self._matrix = self._kept.matrix(linear)
 
-    def __call__(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
+    def __call__(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Rows may be few: each is one pass over a share of the matrix."""
         assert self._library is not None
-        x = x.contiguous()
-        y = x.new_empty(len(x), self._matrix.outputs)
-        scratch = x.new_empty(self._library.matrix_scratch(ctypes.byref(self._matrix), len(x), self._team))
+        x, rows = x.contiguous(), x.shape[:-1].numel()
+        y = x.new_empty(*x.shape[:-1], self._matrix.outputs)
+        scratch = x.new_empty(self._library.matrix_scratch(ctypes.byref(self._matrix), rows, self._team))
         self._library.matrix_product(
-            ctypes.byref(self._matrix), ctypes.c_void_p(x.data_ptr()), len(x), ctypes.c_void_p(y.data_ptr()),
+            ctypes.byref(self._matrix), ctypes.c_void_p(x.data_ptr()), rows, ctypes.c_void_p(y.data_ptr()),
             ctypes.c_void_p(scratch.data_ptr()), self._team,
         )  # fmt: skip
         return y

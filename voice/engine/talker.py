@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from voice.engine.linear import Dense, Linear, MakeLinear
-from voice.engine.native import NativeMatrix, NativeStack, can_run, has_bfloat16_products
+from voice.engine.native import NativeMatrix, NativeStack, can_run
+from voice.engine.processor import has_bfloat16_products
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.prompt import NOTHING, Opening
 
@@ -18,9 +19,10 @@ SavedKeys = tuple[Tensor, Tensor]
 
 def few_positions(weights: torch.dtype) -> int:
     """Up to how many the kernels read a prompt faster than PyTorch's products of matrices of this dtype."""
-    if weights == torch.bfloat16:
-        return 4 if has_bfloat16_products() else 24
-    return {torch.float32: 16, torch.int8: 48}[weights]
+    few = {torch.float32: 16, torch.bfloat16: 4, torch.int8: 48}
+    if not has_bfloat16_products():  # then PyTorch widens the matrix first
+        few |= {torch.bfloat16: 64, torch.int8: 96}
+    return few[weights]
 
 
 class Talker:
@@ -42,8 +44,11 @@ class Talker:
         self.device, self.positions = self._codec_embedding.device, positions
         self.like = torch.empty(0, talker.config.hidden_size, dtype=dtype, device=self.device)
         self.allocate(slots)
+        self._reader = self._stack
         if self._native is not None:
             self._head = NativeMatrix(self._head)
+            if self._stack.layers[0].qkv.weight.dtype == torch.int8 and not has_bfloat16_products():
+                self._reader = self._stack.multiplied_by(NativeMatrix)  # as fast as widening is slow
 
     def allocate(self, slots: int) -> None:
         """Begin anew with so many slots."""
@@ -97,7 +102,7 @@ class Talker:
             )
 
         cos, sin = (t[None, start:end, None] for t in (self._rotary.cos, self._rotary.sin))
-        hidden = self._stack(inputs[None], cos, sin, attend)[0, -1]
+        hidden = self._reader(inputs[None], cos, sin, attend)[0, -1]
         return hidden, self._head(hidden[None])[0].float()
 
     def read_padded(

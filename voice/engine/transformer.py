@@ -4,13 +4,14 @@ Talker and code predictor share it; they differ in where keys are written and wh
 """
 
 from collections.abc import Callable
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from voice.engine.linear import MakeLinear
+from voice.engine.linear import Linear, MakeLinear, Matrix
 
 # (layer, query (rows, kv heads, group * n, head_dim), key and value (rows, kv heads, n, head_dim)) -> mixed values
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -45,6 +46,12 @@ class Stack:
             x = layer(index, x, cos, sin, attend)
         return rms_norm(x, self.norm, self.epsilon)
 
+    def multiplied_by(self, multiply: Callable[[Matrix], Linear]) -> Self:
+        """The same weights, with products made in another way."""
+        other = copy(self)
+        other.layers = [layer.multiplied_by(multiply) for layer in self.layers]
+        return other
+
 
 class Layer:
     """One layer: attention, then the gated MLP."""
@@ -76,6 +83,13 @@ class Layer:
         x = x + self.out(mixed)
         gate, up = self.gate_up(rms_norm(x, self.before_mlp, self.epsilon)).chunk(2, -1)
         return x + self.down(self.act(gate) * up)
+
+    def multiplied_by(self, multiply: Callable[[Matrix], Linear]) -> Self:
+        """As `Stack.multiplied_by`."""
+        other = copy(self)
+        for name in ("qkv", "out", "gate_up", "down"):
+            setattr(other, name, multiply(getattr(self, name)))
+        return other
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:

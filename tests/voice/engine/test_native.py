@@ -70,6 +70,13 @@ def test_what_stands_in_other_rows_changes_no_bit(precision: str):
         assert torch.equal(product(x[row : row + 1])[0], together[row])
 
 
+@pytest.mark.parametrize("precision", MAKERS)
+def test_rows_may_lie_in_any_shape(precision: str):
+    product = NativeMatrix(MAKERS[precision]([linear(33, 130, bias=True)]))
+    x = torch.randn(2, 3, 130, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(product(x), product(x.flatten(0, 1)).unflatten(0, (2, 3)))
+
+
 def test_int8_is_close_to_the_matrix_it_was():
     original = linear(64, 256, bias=False)
     made = Int8([original])

@@ -1,10 +1,14 @@
 """What is rounded where: by the weights' precision and by what the processor multiplies."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
-from voice.engine import engine, native, talker
-from voice.engine.linear import Precision
+from voice.engine import engine, linear, processor, talker
+from voice.engine.linear import Dense, Int8, Precision
 
 
 @pytest.mark.parametrize(
@@ -17,8 +21,8 @@ from voice.engine.linear import Precision
     ],
 )
 def test_a_processor_says_whether_it_multiplies_bfloat16(line: str, has: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(native, "_cpu_lines", lambda: ["processor\t: 0", line])
-    assert native.has_bfloat16_products.__wrapped__() is has
+    monkeypatch.setattr(processor, "lines", lambda: ["processor\t: 0", line])
+    assert processor.has_bfloat16_products.__wrapped__() is has
 
 
 def test_the_codec_rounds_where_weights_are_and_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch):
@@ -39,4 +43,20 @@ def test_prompts_are_read_by_whoever_is_faster(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(talker, "has_bfloat16_products", lambda: True)
     assert few() == [16, 4, 48]
     monkeypatch.setattr(talker, "has_bfloat16_products", lambda: False)
-    assert few() == [16, 24, 48]
+    assert few() == [16, 64, 96]
+
+
+@pytest.mark.parametrize("make", [partial(Dense, dtype=torch.bfloat16), Int8])
+def test_where_the_processor_does_not_multiply_bfloat16_a_matrix_is_widened_for_many_rows(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+):
+    made = make([nn.Linear(40, 24)])
+    x = torch.randn(2, 30, 40, generator=torch.Generator().manual_seed(0))
+    weight = made.weight.float() * (made.scale[:, None] if isinstance(made, Int8) else 1)
+    exact = x @ weight.detach().T + made.bias.detach().float()
+    errors = []
+    for has in (True, False):
+        monkeypatch.setattr(linear, "has_bfloat16_products", lambda has=has: has)
+        with torch.no_grad():
+            errors.append(float((made(x) - exact).abs().max()))
+    assert errors[1] < 1e-5 < 1e-3 < errors[0]  # what it reads is not rounded then

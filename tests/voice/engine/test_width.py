@@ -43,6 +43,17 @@ def test_logits_at_the_published_width(talker: Any, inputs: Tensor, precision: P
     assert furthest(talker, inputs, precision) < TOLERANCE[precision]
 
 
+@pytest.mark.parametrize("has_products", [True, False])
+@pytest.mark.parametrize("precision", [Precision.bfloat16, Precision.int8])
+def test_logits_of_a_prompt_too_long_for_the_kernels_loop(
+    talker: Any, inputs: Tensor, precision: Precision, has_products: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("voice.engine.talker.few_positions", lambda weights: 0)
+    for module in ("talker", "linear"):
+        monkeypatch.setattr(f"voice.engine.{module}.has_bfloat16_products", lambda: has_products)
+    assert furthest(talker, inputs, precision) < TOLERANCE[precision]
+
+
 @pytest.mark.slow
 def test_logits_at_the_published_width_and_depth(inputs: Tensor):
     talker = build("0.6b", layers=shapes.TALKER["num_hidden_layers"])
