@@ -19,6 +19,7 @@ from voice.audio import SAMPLE_RATE, Waveform, join, resample, seconds
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _WINDOW_SECONDS = 0.1
+_PEAK = 0.95  # that several recordings made equally loud stay below
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Recording:
 
 
 def read(contents: Sequence[bytes], settings: Settings) -> Recording:
-    """Decode and check one recording or several, and join them in their order, with pauses between.
+    """Decode and check one recording or several, and join them in their order, equally loud, with pauses between.
 
     Raises Problem 400 that says which is wrong, with the remedy. Time and memory are bounded.
     """
@@ -48,13 +49,27 @@ def read(contents: Sequence[bytes], settings: Settings) -> Recording:
             if len(joined) > most + number:
                 raise Refused(f"with those before it, it lasts more than {limits.max_seconds:g} s. Send fewer.")
         except Refused as error:
-            which = "the recording" if len(contents) == 1 else f"recording {number} of {len(contents)}"
-            raise _problem(which, error) from error
+            raise _problem(_name(number, len(contents)), error) from error
         rates.append(rate)
     if (lasts := seconds(joined)) < limits.min_seconds:
         wanted = f"{limits.min_seconds:g} s or more, 10 to 30 s are best."
         raise _problem("the recordings", Refused(f"they last {lasts:.1f} s in all. Record {wanted}"))
-    return Recording(joined[:most], _warnings(lasts, min(rates), limits))
+    if len(waveforms) > 1:
+        joined = join(_equally_loud(waveforms), pause_seconds=limits.pause_seconds)
+    return Recording(joined[:most], _warnings(lasts, rates, limits))
+
+
+def _name(number: int, count: int) -> str:
+    return "the recording" if count == 1 else f"recording {number} of {count}"
+
+
+def _equally_loud(waveforms: Sequence[Waveform]) -> list[Waveform]:
+    """As loud as the loudest, or as far as none clips: a voice made of them is not to change its loudness."""
+    loud = np.array([10 ** (_levels_db(waveform, SAMPLE_RATE)[1] / 20) for waveform in waveforms])
+    gains = loud.max() / loud
+    peak = max(gain * float(np.abs(waveform).max()) for gain, waveform in zip(gains, waveforms, strict=True))
+    gains *= min(1.0, _PEAK / peak)
+    return [(gain * waveform).astype(np.float32) for gain, waveform in zip(gains, waveforms, strict=True)]
 
 
 def _problem(which: str, error: Refused) -> Problem:
@@ -105,24 +120,27 @@ def check(samples: Waveform, rate: int, limits: ReferenceLimits, *, min_seconds:
     clipped = float(np.mean(np.abs(samples) >= 0.999))
     if clipped > limits.max_clipped_share:
         raise Refused(f"{100 * clipped:.1f} % of it is clipped. Lower the gain and record it again.")
-    snr = _snr_db(samples, rate)
-    if snr < limits.min_snr_db:
+    quiet, loud = _levels_db(samples, rate)
+    if (snr := loud - quiet) < limits.min_snr_db:
         raise Refused(f"speech is only {snr:.0f} dB above the room. Turn off fans and music, or move closer.")
 
 
-def _snr_db(samples: Waveform, rate: int) -> float:
-    """Loud tenths of a second (90th percentile) over quiet ones (5th)."""
+def _levels_db(samples: Waveform, rate: int) -> tuple[float, float]:
+    """Of quiet tenths of a second (5th percentile), which are the room, and of loud ones (90th), which are speech."""
     size = max(1, round(_WINDOW_SECONDS * rate))
     count = len(samples) // size
     power = np.square(samples[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1)
     quiet, loud = np.percentile(10 * np.log10(np.maximum(power, 1e-12)), [5, 90])
-    return float(loud - quiet)
+    return float(quiet), float(loud)
 
 
-def _warnings(lasts: float, rate: int, limits: ReferenceLimits) -> list[str]:
+def _warnings(lasts: float, rates: Sequence[int], limits: ReferenceLimits) -> list[str]:
     found = []
     if not 10 <= lasts <= 30:
-        found.append(f"It lasts {lasts:.0f} s; 10 to 30 s sound best.")
-    if rate < limits.good_rate:
-        found.append(f"It has {rate} samples a second; {limits.good_rate} or more sound better.")
+        which = "It lasts" if len(rates) == 1 else "They last"
+        found.append(f"{which} {lasts:.0f} s; 10 to 30 s sound best.")
+    for number, rate in enumerate(rates, 1):
+        if rate < limits.good_rate:
+            which = "It" if len(rates) == 1 else f"Recording {number} of {len(rates)}"
+            found.append(f"{which} has {rate} samples a second; {limits.good_rate} or more sound better.")
     return found
