@@ -52,6 +52,11 @@ def spoken_bytes(text: str) -> int:
     return len(_SPELLED.sub("x" * SPELLED_BYTES, text.replace("0", "x" * ZERO_BYTES)).encode())
 
 
+def usual_seconds(spoken: int) -> float:
+    """How long a reader takes for so many bytes to say."""
+    return spoken / USUAL_BYTES_A_SECOND
+
+
 _STRETCH = 8  # letters: longer than a word that prose says twice
 
 

@@ -20,7 +20,7 @@ from voice.engine.voices import speaker as speaker_of
 from voice.errors import InputError
 from voice.pack import Kind, Reference, VoiceCard
 from voice.request import Layout, Request, Sampling, Speech
-from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
+from voice.text import spoken_bytes, usual_seconds
 from voice.upstream import Qwen3TTSModel
 
 __all__ = ["TTS", "Layout", "Qwen3TTS", "Request", "Sampling", "Speech", "frame_budget"]
@@ -45,8 +45,7 @@ def frame_budget(text: str) -> int:
 
     0.3 to 0.7 % of utterances never end by themselves (sgl-project/sglang-omni#1179).
     """
-    seconds = 2.0 + 3.0 * spoken_bytes(text) / USUAL_BYTES_A_SECOND
-    return max(2, math.ceil(seconds * FRAME_RATE))
+    return max(2, math.ceil(FRAME_RATE * (2.0 + 3.0 * usual_seconds(spoken_bytes(text)))))
 
 
 class Qwen3TTS:

@@ -26,7 +26,7 @@ from voice.engine.voices import Voice
 from voice.errors import InputError
 from voice.prompt import Opening, Situation, Vocabulary, assistant_ids, build_opening, instruction_ids
 from voice.request import Request, Sampling
-from voice.text import USUAL_BYTES_A_SECOND, spoken_bytes
+from voice.text import spoken_bytes, usual_seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +115,7 @@ class Core:
         situation = voice.situation(request, instruction, self.vocabulary)
         opening = build_opening(role, text, situation, self.vocabulary)
         room = self.positions - len(opening.text)
-        usual = math.ceil(FRAME_RATE * spoken_bytes(request.text) / USUAL_BYTES_A_SECOND)
+        usual = math.ceil(FRAME_RATE * usual_seconds(spoken_bytes(request.text)))
         needed = max(2, len(opening.beside), usual if budget is None else min(budget, usual))
         if needed > room:
             raise InputError(

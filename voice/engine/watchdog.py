@@ -12,7 +12,7 @@ from voice.audio import FRAME_RATE, SAMPLE_RATE, Waveform
 from voice.engine.core import Utterance
 from voice.engine.scheduler import Ending, Stream
 from voice.engine.shaper import AUDIBLE
-from voice.text import USUAL_BYTES_A_SECOND, said_again, spoken_bytes
+from voice.text import said_again, spoken_bytes, usual_seconds
 
 LOOP_SECONDS, SILENCE_SECONDS = 2.0, 2.5  # said again code for code, and nothing said: longer than any pause in speech
 LONGEST_LOOP = 12  # frames of a period
@@ -34,7 +34,7 @@ class Watchdog:
     def __init__(self, text: str) -> None:
         self._silent = 0  # samples
         self._may_repeat = said_again(text) > REFRAINS
-        self._overdue = OVERDUE * FRAME_RATE * spoken_bytes(text) / USUAL_BYTES_A_SECOND  # frames
+        self._overdue = OVERDUE * FRAME_RATE * usual_seconds(spoken_bytes(text))  # frames
 
     def heard(self, samples: Waveform) -> None:
         """Listen to a chunk."""
@@ -92,7 +92,7 @@ class Drawn:
     @property
     def is_complete(self) -> bool:
         """Whether it ended by itself, and not before it can have said its text."""
-        fewest = FEWEST_SHARE * FRAME_RATE * self.text_bytes / USUAL_BYTES_A_SECOND
+        fewest = FEWEST_SHARE * FRAME_RATE * usual_seconds(self.text_bytes)
         return self.ending is Ending.ITSELF and self.frames >= fewest
 
     @property
