@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from voice.bounds import within
+from voice.processor import has_bfloat16_products
 
 
 @dataclass(kw_only=True)
@@ -21,10 +22,11 @@ class Device:  # conf/device/
 
     @contextmanager
     def autocasting(self) -> Iterator[None]:
-        """Compute in the dtype of `autocast`, where there is one."""
+        """Compute in the dtype of `autocast`, where there is one and the device is no slower in it."""
         kind = self.name.partition(":")[0]
         dtype = getattr(torch, self.autocast or "bfloat16")
-        with torch.autocast(kind, dtype, enabled=self.autocast is not None):
+        slow = kind == "cpu" and dtype == torch.bfloat16 and not has_bfloat16_products()
+        with torch.autocast(kind, dtype, enabled=self.autocast is not None and not slow):
             yield
 
 

@@ -6,9 +6,9 @@ import torch
 
 from voice.engine.core import Core
 from voice.engine.linear import Precision, maker
-from voice.engine.processor import has_bfloat16_products
 from voice.engine.scheduler import Scheduler
 from voice.engine.voices import Voice
+from voice.processor import has_bfloat16_products
 
 POSITIONS = 2_048  # of each slot: 60 s of speech with its text, beside a reference of 15 s
 SLOTS = {"cuda": 16, "cpu": 4}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.processor import has_bfloat16_products
+from voice.processor import has_bfloat16_products
 
 Linear = Callable[[Tensor], Tensor]
 

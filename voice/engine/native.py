@@ -21,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from voice.engine.linear import Int8
-from voice.engine.processor import lines
 from voice.engine.transformer import Cache, Rotary, Stack
+from voice.processor import lines
 
 log = logging.getLogger(__name__)
 

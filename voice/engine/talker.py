@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from voice.engine.linear import Dense, Linear, MakeLinear
 from voice.engine.native import NativeMatrix, NativeStack, can_run
-from voice.engine.processor import has_bfloat16_products
 from voice.engine.transformer import Cache, Rotary, Stack
+from voice.processor import has_bfloat16_products
 from voice.prompt import NOTHING, Opening
 
 SavedKeys = tuple[Tensor, Tensor]
