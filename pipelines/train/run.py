@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
@@ -20,11 +19,10 @@ from pipelines.train.settings import Train
 from pipelines.train.snapshots import Snapshots
 from pipelines.train.trainer import Trainer
 from voice.errors import InputError
+from voice.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-# what torch calls it: on CUDA, on a CPU, where cuBLAS finds no work space, and where the driver says so itself
-NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 OUT_OF_MEMORY = (
     "Lower train.max_positions or set train.gradient_checkpointing=always, and the same command goes on from the last "
     "state; or start anew with train.optimizer=adamw_8bit or train=lora."
@@ -125,8 +123,8 @@ class Training:
     def _memory(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:
-            if not (isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             raise InputError(f"out of memory after update {self.trainer.step}. {OUT_OF_MEMORY}") from error
 

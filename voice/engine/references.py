@@ -7,9 +7,9 @@ import torch
 
 from voice.engine.kept import Kept
 from voice.engine.memory import SavedCodec
-from voice.engine.out_of_memory import is_out_of_memory, refusing
 from voice.engine.vocoder import StreamingDecoder
 from voice.engine.voices import Voice
+from voice.out_of_memory import is_out_of_memory, refusing
 
 KEPT_BYTES = 256 << 20  # at the published size a voice takes 5 MB
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from voice.audio import Waveform
 from voice.engine.core import Core, Parked, Utterance
 from voice.engine.listener import Clock, Listener
-from voice.engine.out_of_memory import is_out_of_memory, no_memory
+from voice.out_of_memory import is_out_of_memory, no_memory
 
 log = logging.getLogger(__name__)
 

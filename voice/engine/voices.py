@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voice.audio import SAMPLE_RATE, Waveform, seconds
-from voice.engine.out_of_memory import refusing
 from voice.errors import InputError
+from voice.out_of_memory import refusing
 from voice.prompt import Situation, Vocabulary, reference_ids
 from voice.request import Request
 from voice.text import language_name

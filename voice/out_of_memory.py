@@ -7,7 +7,8 @@ import torch
 
 from voice.errors import InputError
 
-NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "out of memory")  # what libraries say of it
+# what libraries say of it: a CPU's allocator, cuBLAS without work space, CUDA and its driver
+NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
 
 
 def is_out_of_memory(error: Exception) -> bool:
