@@ -5,6 +5,7 @@ Of the talker's layers two are enough to see a wrong one, and all 28 of 0.6B (sl
 
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ def test_logits_of_a_prompt_too_long_for_the_kernels_loop(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(psutil.virtual_memory().available < 8e9, reason="it takes 6 GB of memory")
 def test_logits_at_the_published_width_and_depth(inputs: Tensor):
     talker = build("0.6b", layers=shapes.TALKER["num_hidden_layers"])
     assert len(talker.model.layers) == 28
