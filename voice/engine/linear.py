@@ -13,7 +13,7 @@ from voice.processor import has_bfloat16_products
 
 Linear = Callable[[Tensor], Tensor]
 
-MANY_ROWS = 8  # for which it pays to widen a matrix first, where the processor does not multiply bfloat16
+MANY_ROWS = 8  # for which PyTorch's products in bfloat16 are slow where the processor does not make them
 
 
 class Precision(StrEnum):
@@ -33,10 +33,10 @@ class Dense:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        if self.weight.dtype == torch.bfloat16 and x.shape[:-1].numel() >= MANY_ROWS and _widens(self.weight):
-            wide = None if self.bias is None else self.bias.float()
-            return functional.linear(x.float(), self.weight.float(), wide).to(x.dtype)
-        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+        dtype, bias = product_dtype(self.weight, x), self.bias
+        if dtype != self.weight.dtype:
+            return functional.linear(x.float(), self.weight.float(), None if bias is None else bias.float()).to(x.dtype)
+        return functional.linear(x.to(dtype), self.weight, bias).to(x.dtype)
 
 
 class Int8:
@@ -50,7 +50,7 @@ class Int8:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs); the matrix is widened for it, which pays for many rows only."""
-        dtype = torch.float32 if _widens(self.weight) else torch.bfloat16
+        dtype = product_dtype(self.weight, x)
         y = functional.linear(x.to(dtype), self.weight.to(dtype)).to(x.dtype) * self.scale
         return y if self.bias is None else y + self.bias
 
@@ -70,8 +70,13 @@ def maker(precision: Precision) -> MakeLinear:
             return Int8
 
 
-def _widens(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and not has_bfloat16_products()
+def product_dtype(weight: Tensor, x: Tensor) -> torch.dtype:
+    """What PyTorch multiplies x (..., inputs) by a matrix in: for many rows it pays to widen what is rounded first."""
+    if weight.dtype == torch.float32:
+        return torch.float32
+    many = x.shape[:-1].numel() >= MANY_ROWS
+    slow = weight.device.type == "cpu" and not has_bfloat16_products()
+    return torch.float32 if many and slow else torch.bfloat16
 
 
 def _bias_of(modules: Sequence[Any], dtype: torch.dtype) -> Tensor | None:
