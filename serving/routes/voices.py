@@ -45,8 +45,9 @@ async def upload(
     audio_sample: Annotated[
         list[UploadFile],
         File(
-            description="WAV, MP3, M4A or FLAC, one or several of the same speaker, which are heard in their order; in "
-            "all up to 10 MB and 6 to 60 s, best 10 to 30, each of several 3 s or more; 24 kHz or more",
+            description="WAV, MP3, M4A or FLAC, one or several of the same speaker, which are heard in their order and "
+            "equally loud; in all up to 10 MB and 6 to 60 s, best 10 to 30, each of several 3 s or more; 24 kHz or "
+            "more",
             min_length=1,
         ),
     ],

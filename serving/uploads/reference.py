@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from serving.problems import Problem
 from serving.settings import ReferenceLimits, Settings
@@ -19,7 +20,7 @@ from voice.audio import SAMPLE_RATE, Waveform, join, resample, seconds
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _WINDOW_SECONDS = 0.1
-_PEAK = 0.95  # that several recordings made equally loud stay below
+_PAUSE_DB = 20.0  # so far below loud speech nobody speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def read(contents: Sequence[bytes], settings: Settings) -> Recording:
         wanted = f"{limits.min_seconds:g} s or more, 10 to 30 s are best."
         raise _problem("the recordings", Refused(f"they last {lasts:.1f} s in all. Record {wanted}"))
     if len(waveforms) > 1:
-        joined = join(_equally_loud(waveforms), pause_seconds=limits.pause_seconds)
+        joined = join(_equally_loud(waveforms, limits), pause_seconds=limits.pause_seconds)
     return Recording(joined[:most], _warnings(lasts, rates, limits))
 
 
@@ -63,13 +64,21 @@ def _name(number: int, count: int) -> str:
     return "the recording" if count == 1 else f"recording {number} of {count}"
 
 
-def _equally_loud(waveforms: Sequence[Waveform]) -> list[Waveform]:
-    """As loud as the loudest, or as far as none clips: a voice made of them is not to change its loudness."""
-    loud = np.array([10 ** (_levels_db(waveform, SAMPLE_RATE)[1] / 20) for waveform in waveforms])
+def _equally_loud(waveforms: Sequence[Waveform], limits: ReferenceLimits) -> list[Waveform]:
+    """As loud as the loudest, or as far as no more clips than may: a voice is not to change its loudness."""
+    loud = np.array([_speech_rms(waveform) for waveform in waveforms])
     gains = loud.max() / loud
-    peak = max(gain * float(np.abs(waveform).max()) for gain, waveform in zip(gains, waveforms, strict=True))
-    gains *= min(1.0, _PEAK / peak)
-    return [(gain * waveform).astype(np.float32) for gain, waveform in zip(gains, waveforms, strict=True)]
+    # not the very highest sample: one click would make all the speech quiet
+    peaks = [np.quantile(np.abs(waveform), 1 - limits.max_clipped_share) for waveform in waveforms]
+    gains /= max(1.0, float((gains * peaks).max()))
+    return [np.clip(gain * waveform, -1, 1).astype(np.float32) for gain, waveform in zip(gains, waveforms, strict=True)]
+
+
+def _speech_rms(waveform: Waveform) -> float:
+    """Of the tenths of a second in which somebody speaks; one loud noise or a long pause hardly counts."""
+    power = _powers(waveform, SAMPLE_RATE)
+    speech = power[power >= np.quantile(power, 0.95) * 10 ** (-_PAUSE_DB / 10)]
+    return float(np.sqrt(np.median(speech)))
 
 
 def _problem(which: str, error: Refused) -> Problem:
@@ -120,27 +129,31 @@ def check(samples: Waveform, rate: int, limits: ReferenceLimits, *, min_seconds:
     clipped = float(np.mean(np.abs(samples) >= 0.999))
     if clipped > limits.max_clipped_share:
         raise Refused(f"{100 * clipped:.1f} % of it is clipped. Lower the gain and record it again.")
-    quiet, loud = _levels_db(samples, rate)
-    if (snr := loud - quiet) < limits.min_snr_db:
+    snr = _snr_db(samples, rate)
+    if snr < limits.min_snr_db:
         raise Refused(f"speech is only {snr:.0f} dB above the room. Turn off fans and music, or move closer.")
 
 
-def _levels_db(samples: Waveform, rate: int) -> tuple[float, float]:
-    """Of quiet tenths of a second (5th percentile), which are the room, and of loud ones (90th), which are speech."""
+def _snr_db(samples: Waveform, rate: int) -> float:
+    """Loud tenths of a second (90th percentile) over quiet ones (5th)."""
+    quiet, loud = np.percentile(10 * np.log10(_powers(samples, rate)), [5, 90])
+    return float(loud - quiet)
+
+
+def _powers(samples: Waveform, rate: int) -> Float[np.ndarray, " tenths"]:
     size = max(1, round(_WINDOW_SECONDS * rate))
     count = len(samples) // size
     power = np.square(samples[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1)
-    quiet, loud = np.percentile(10 * np.log10(np.maximum(power, 1e-12)), [5, 90])
-    return float(quiet), float(loud)
+    return np.maximum(power, 1e-12)
 
 
 def _warnings(lasts: float, rates: Sequence[int], limits: ReferenceLimits) -> list[str]:
     found = []
     if not 10 <= lasts <= 30:
-        which = "It lasts" if len(rates) == 1 else "They last"
-        found.append(f"{which} {lasts:.0f} s; 10 to 30 s sound best.")
-    for number, rate in enumerate(rates, 1):
-        if rate < limits.good_rate:
-            which = "It" if len(rates) == 1 else f"Recording {number} of {len(rates)}"
-            found.append(f"{which} has {rate} samples a second; {limits.good_rate} or more sound better.")
+        what = "It lasts" if len(rates) == 1 else "The recordings last"
+        found.append(f"{what} {lasts:.0f} s; 10 to 30 s sound best.")
+    low = [number for number, rate in enumerate(rates, 1) if rate < limits.good_rate]
+    if low:
+        which = "" if len(rates) == 1 else f" ({', '.join(_name(number, len(rates)) for number in low)})"
+        found.append(f"{limits.good_rate} samples a second or more sound better than {min(rates)}{which}.")
     return found

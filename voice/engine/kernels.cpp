@@ -21,11 +21,11 @@ namespace {
 #if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr int LANES = 16;  // partial sums of a dot product: of GROUP rows, they fit into the sixteen registers
 #else
-constexpr int LANES = 64;  // four registers of AVX-512, of 32
+constexpr int LANES = 64;  // with AVX-512 four of 32
 #endif
 constexpr int GROUP = 4;   // rows that share one pass over a matrix
 constexpr int BLOCK = 64;  // activations that share a scale
-constexpr int AHEAD = 2048;  // bytes of weights that are fetched before they are wanted: the processor alone fetches fewer
+constexpr int AHEAD = 2048;  // bytes of weights that are fetched before they are wanted: AVX2's processors fetch fewer
 
 struct Matrix {
     const void* weight;  // (outputs, inputs)
@@ -50,7 +50,7 @@ struct StackWeights {
 };
 
 // Rows that a matrix multiplies. For int8 matrices also rounded, x = rounded * scale of the block; `offset` is what
-// reading the weights as w + 128 adds to a row's sum, which is how the processor's products want them.
+// reading the weights as w + 128 adds to a row's sum, which is how AVX-512's products want them.
 struct Operand {
     const float* x;  // (rows, inputs)
     int rows, inputs;
@@ -217,7 +217,8 @@ inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums)
             // of |w| and x with the sign of w: two products of 127 * 127 at most fit into 16 bits
             const __m256i first_half = _mm256_maddubs_epi16(low_size, _mm256_sign_epi8(load_bytes(values), low));
             const __m256i last_half = _mm256_maddubs_epi16(high_size, _mm256_sign_epi8(load_bytes(values + 32), high));
-            const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(first_half, ones), _mm256_madd_epi16(last_half, ones));
+            const __m256i sum =
+                _mm256_add_epi32(_mm256_madd_epi16(first_half, ones), _mm256_madd_epi16(last_half, ones));
             const __m256 scale = _mm256_set1_ps(scales[row * blocks + block]);
             partial[row] = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), partial[row]);
         }
@@ -436,6 +437,15 @@ class Step {
 }  // namespace
 
 extern "C" {
+
+// Whether int8 is multiplied by instructions made for it, or one by one.
+int32_t has_int8_products() {
+#if defined(__AVX512VNNI__) || defined(__AVX2__)
+    return 1;
+#else
+    return 0;
+#endif
+}
 
 // Floats that `stack_step` wants as scratch.
 int64_t stack_scratch(const StackWeights* s, int32_t rows, int32_t team) {

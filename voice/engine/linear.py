@@ -13,7 +13,9 @@ from voice.processor import has_bfloat16_products
 
 Linear = Callable[[Tensor], Tensor]
 
-MANY_ROWS = 8  # for which PyTorch's products in bfloat16 are slow where the processor does not make them
+# For so many PyTorch's products in bfloat16 are slow where the processor does not make them. There, without kernels,
+# what is rounded depends on how many rows are multiplied at once
+MANY_ROWS = 8
 
 
 class Precision(StrEnum):

@@ -125,7 +125,7 @@ class NativeMatrix:
         self._matrix = self._kept.matrix(linear)
 
     def __call__(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        """Rows may be few: each is one pass over a share of the matrix."""
+        """Four rows share a pass over the matrix, so few cost little and many no more than elsewhere."""
         assert self._library is not None
         x, rows = x.contiguous(), x.shape[:-1].numel()
         y = x.new_empty(*x.shape[:-1], self._matrix.outputs)
@@ -199,6 +199,13 @@ def snake(
         torch.get_num_threads(),
     )  # fmt: skip
     return y
+
+
+@functools.cache
+def has_int8_products() -> bool:
+    """Whether the kernels multiply int8 by the processor's instructions for it."""
+    kernels = library()
+    return kernels is not None and bool(kernels.has_int8_products())
 
 
 def can_run(stack: Stack) -> bool:

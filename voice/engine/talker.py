@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from voice.engine.linear import Dense, Linear, MakeLinear
-from voice.engine.native import NativeMatrix, NativeStack, can_run
+from voice.engine.native import NativeMatrix, NativeStack, can_run, has_int8_products
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.processor import has_bfloat16_products
 from voice.prompt import NOTHING, Opening
@@ -18,11 +18,18 @@ SavedKeys = tuple[Tensor, Tensor]
 
 
 def few_positions(weights: torch.dtype) -> int:
-    """Up to how many the kernels read a prompt faster than PyTorch's products of matrices of this dtype."""
+    """Up to how many the kernels read a prompt faster than PyTorch, with matrices of this dtype."""
     few = {torch.float32: 16, torch.bfloat16: 4, torch.int8: 48}
-    if not has_bfloat16_products():  # then PyTorch widens the matrix first
-        few |= {torch.bfloat16: 64, torch.int8: 96}
+    if not has_bfloat16_products():
+        few[torch.bfloat16] = 64  # PyTorch widens the matrix first
+        if multiplies_prompts(weights):
+            few[torch.int8] = 96  # PyTorch is faster at the attention alone
     return few[weights]
+
+
+def multiplies_prompts(weights: torch.dtype) -> bool:
+    """Whether the kernels' products are the faster ones for any number of positions."""
+    return weights == torch.int8 and has_int8_products() and not has_bfloat16_products()
 
 
 class Talker:
@@ -47,8 +54,8 @@ class Talker:
         self._reader = self._stack
         if self._native is not None:
             self._head = NativeMatrix(self._head)
-            if self._stack.layers[0].qkv.weight.dtype == torch.int8 and not has_bfloat16_products():
-                self._reader = self._stack.multiplied_by(NativeMatrix)  # as fast as widening is slow
+            if multiplies_prompts(self._stack.layers[0].qkv.weight.dtype):
+                self._reader = self._stack.multiplied_by(NativeMatrix)
 
     def allocate(self, slots: int) -> None:
         """Begin anew with so many slots."""

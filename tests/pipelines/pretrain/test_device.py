@@ -9,7 +9,7 @@ from pipelines.pretrain.device import Device
     ("autocast", "has_products", "expected"),
     [
         ("bfloat16", True, torch.bfloat16),
-        ("bfloat16", False, torch.float32),  # fifty times as slow as float32 there
+        ("bfloat16", False, torch.float32),  # many times as slow as float32 there
         (None, True, torch.float32),
     ],
 )

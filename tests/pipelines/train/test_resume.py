@@ -159,7 +159,8 @@ def test_a_state_on_the_disk_is_plain_tensors_and_json(two_states: Path):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("x"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")]
+    "error",
+    [torch.OutOfMemoryError("x"), MemoryError(), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")],
 )
 def test_a_validation_without_memory_names_what_helps(
     voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

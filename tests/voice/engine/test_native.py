@@ -1,6 +1,9 @@
 """The CPU's own kernels compute what PyTorch computes, for any precision, and no row touches another."""
 
+import platform
+import shutil
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from voice.engine.core import Core
 from voice.engine.linear import Dense, Int8
 from voice.engine.native import NativeMatrix
 from voice.engine.voices import Voice
+from voice.processor import lines
 from voice.request import Request
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
@@ -39,10 +43,7 @@ def rounded(x: Tensor, block: int = 64) -> Tensor:
     return torch.cat(parts, 1)
 
 
-@pytest.mark.parametrize("precision", MAKERS)
-@pytest.mark.parametrize("inputs", [48, 64, 200])
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_matrix_is_its_own_product(precision: str, inputs: int, bias: bool):
+def assert_is_its_own_product(precision: str, *, inputs: int, bias: bool) -> None:
     made = MAKERS[precision]([linear(37, inputs, bias=bias)])
     x = torch.randn(7, inputs, generator=torch.Generator().manual_seed(1))
     weight = made.weight.float() * made.scale[:, None] if isinstance(made, Int8) else made.weight.float()
@@ -50,6 +51,36 @@ def test_a_matrix_is_its_own_product(precision: str, inputs: int, bias: bool):
     expected = read @ weight.T + (0 if made.bias is None else made.bias.float())
     with torch.no_grad():
         torch.testing.assert_close(NativeMatrix(made)(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", MAKERS)
+@pytest.mark.parametrize("inputs", [48, 64, 200])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_matrix_is_its_own_product(precision: str, inputs: int, bias: bool):
+    assert_is_its_own_product(precision, inputs=inputs, bias=bias)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have one kind of product")
+@pytest.mark.parametrize(
+    ("processor", "needs", "has_int8"),
+    [("x86-64", "sse2", False), ("haswell", "avx2", True), ("icelake-server", "avx512_vnni", True)],
+)
+def test_older_and_newer_processors_multiply_alike(
+    processor: str, needs: str, has_int8: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flags = [f"-march={processor}" if flag == "-march=native" else flag for flag in native.FLAGS]
+    monkeypatch.setattr(native, "FLAGS", flags)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    assert compiler
+    compiled = native._compiled(compiler)
+    if not any(needs in line.split() for line in lines()):
+        pytest.skip(f"compiled; this processor has no {needs} to run it")
+    kernels = native._load(compiled)
+    assert bool(kernels.has_int8_products()) == has_int8
+    monkeypatch.setattr(native, "library", lambda: kernels)
+    for precision in MAKERS:
+        assert_is_its_own_product(precision, inputs=200, bias=True)
 
 
 def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():

@@ -22,14 +22,16 @@ def test_the_codec_rounds_where_weights_are_and_the_processor_multiplies_it(monk
     assert not any(rounds(precision) for precision in Precision)
 
 
-def test_prompts_are_read_by_whoever_is_faster(monkeypatch: pytest.MonkeyPatch):
-    def few() -> list[int]:
-        return [talker.few_positions(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8)]
-
-    monkeypatch.setattr(talker, "has_bfloat16_products", lambda: True)
-    assert few() == [16, 4, 48]
-    monkeypatch.setattr(talker, "has_bfloat16_products", lambda: False)
-    assert few() == [16, 64, 96]
+@pytest.mark.parametrize(
+    ("bfloat16", "int8", "expected"),
+    [(True, True, [16, 4, 48]), (False, True, [16, 64, 96]), (False, False, [16, 64, 48])],
+)
+def test_up_to_how_many_positions_the_kernels_read_hangs_on_what_the_processor_multiplies(
+    bfloat16: bool, int8: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(talker, "has_bfloat16_products", lambda: bfloat16)
+    monkeypatch.setattr(talker, "has_int8_products", lambda: int8)
+    assert [talker.few_positions(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8)] == expected
 
 
 @pytest.mark.parametrize("make", [partial(Dense, dtype=torch.bfloat16), Int8])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks import shapes
 from voice.engine.linear import Precision, maker
+from voice.engine.native import NativeMatrix, library
 from voice.engine.predictor import Predictor
 from voice.engine.talker import Talker
 
@@ -55,9 +56,32 @@ def test_logits_of_a_prompt_too_long_for_the_kernels_loop(
     assert furthest(talker, inputs, precision) < TOLERANCE[precision]
 
 
+@pytest.mark.skipif(library() is None, reason="no C++ compiler")
+@pytest.mark.parametrize(("bfloat16", "int8"), [(False, True), (False, False), (True, True)])
+def test_a_long_prompt_in_int8_is_multiplied_by_whoever_the_processor_makes_faster(
+    talker: Any, inputs: Tensor, bfloat16: bool, int8: bool, monkeypatch: pytest.MonkeyPatch
+):
+    class Counted(NativeMatrix):
+        def __call__(self, x: Tensor) -> Tensor:
+            rows.append(x.shape[:-1].numel())
+            return super().__call__(x)
+
+    rows = list[int]()
+    monkeypatch.setattr("voice.engine.talker.has_bfloat16_products", lambda: bfloat16)
+    monkeypatch.setattr("voice.engine.talker.has_int8_products", lambda: int8)
+    monkeypatch.setattr("voice.engine.talker.few_positions", lambda weights: 0)
+    monkeypatch.setattr("voice.engine.talker.NativeMatrix", Counted)
+    ours = Talker(talker, slots=1, positions=64, make=maker(Precision.int8), dtype=torch.float32)
+    with torch.inference_mode():
+        ours.prefill(0, 0, inputs[:POSITIONS])
+    by_kernels = int8 and not bfloat16
+    assert rows == [POSITIONS] * (4 * len(talker.model.layers) if by_kernels else 0) + [1]  # the last is the head
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(psutil.virtual_memory().available < 8e9, reason="it takes 6 GB of memory")
 def test_logits_at_the_published_width_and_depth(inputs: Tensor):
+    if psutil.virtual_memory().available < 7e9:
+        pytest.skip("all layers take 6 GB of memory")
     talker = build("0.6b", layers=shapes.TALKER["num_hidden_layers"])
     assert len(talker.model.layers) == 28
     assert furthest(talker, inputs, Precision.float32) < TOLERANCE[Precision.float32]
