@@ -35,10 +35,9 @@ class Dense:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        dtype, bias = product_dtype(self.weight, x), self.bias
-        if dtype != self.weight.dtype:
-            return functional.linear(x.float(), self.weight.float(), None if bias is None else bias.float()).to(x.dtype)
-        return functional.linear(x.to(dtype), self.weight, bias).to(x.dtype)
+        dtype = product_dtype(self.weight, x)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return functional.linear(x.to(dtype), self.weight.to(dtype), bias).to(x.dtype)
 
 
 class Int8:

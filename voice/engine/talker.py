@@ -19,12 +19,11 @@ SavedKeys = tuple[Tensor, Tensor]
 
 def few_positions(weights: torch.dtype) -> int:
     """Up to how many the kernels read a prompt faster than PyTorch, with matrices of this dtype."""
-    few = {torch.float32: 16, torch.bfloat16: 4, torch.int8: 48}
-    if not has_bfloat16_products():
-        few[torch.bfloat16] = 64  # PyTorch widens the matrix first
-        if multiplies_prompts(weights):
-            few[torch.int8] = 96  # PyTorch is faster at the attention alone
-    return few[weights]
+    return {
+        torch.float32: 16,
+        torch.bfloat16: 4 if has_bfloat16_products() else 64,  # else PyTorch widens the matrix first
+        torch.int8: 96 if multiplies_prompts(weights) else 48,  # 96: PyTorch is faster at the attention alone
+    }[weights]
 
 
 def multiplies_prompts(weights: torch.dtype) -> bool:
