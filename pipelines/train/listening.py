@@ -1,4 +1,4 @@
-"""Hearing a model while it is trained: it speaks, the judges listen, and what is heard chooses the checkpoint.
+"""Hearing a model while it is trained: it speaks, judges listen, and what they hear chooses the checkpoint (choice).
 
 Losses do not: the epoch with the lowest one is rarely the one that ears prefer (FelysNeko/qwen3-tts-post-training).
 """
@@ -53,6 +53,11 @@ class Take:
     seconds: float
     audio: str  # path below the folder of what was heard
 
+    @property
+    def lost(self) -> float:
+        """The word error rate, 1 at most: one take that babbles must not outweigh all others."""
+        return min(self.wer, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -68,8 +73,8 @@ class Heard:
 
     @property
     def wer(self) -> float:
-        """Mean word error rate, each take counting 1 at most: one that babbles must not outweigh all others."""
-        return float(np.mean([min(take.wer, 1.0) for take in self.takes]))
+        """Mean word error rate, each take counting 1 at most."""
+        return float(np.mean([take.lost for take in self.takes]))
 
     @property
     def sim(self) -> float:
@@ -90,6 +95,14 @@ class Heard:
     def score(self) -> float:
         """What a checkpoint is chosen by: a point of similarity weighs as much as a point of word errors."""
         return self.sim - self.wer
+
+    @property
+    def by_sentence(self) -> dict[str, float]:
+        """The score of each sentence, by its id; their mean is the score, each being said equally often."""
+        takes = dict[str, list[float]]()
+        for take in self.takes:
+            takes.setdefault(take.sentence, []).append(take.sim - take.lost)
+        return {sentence: float(np.mean(scores)) for sentence, scores in takes.items()}
 
     def metrics(self, judges: "Judges") -> dict[str, float]:
         """By the names they have in MLflow."""
@@ -182,24 +195,6 @@ def _errors(sentence: Sentence, transcript: str, judges: Judges) -> float:
 def _similarity(waveform: Waveform, judges: Judges) -> float:
     embedding = judges.encoder.embed(waveform)
     return float(np.mean([similarity(embedding, clip) for clip in judges.owner]))
-
-
-def best(heard: Sequence[Heard], *, min_gain: float) -> Heard | None:
-    """The listening whose checkpoint to keep: a later one only if it is better by `min_gain`.
-
-    What was heard before the first update is there to compare with, not to be chosen.
-    """
-    chosen: Heard | None = None
-    for one in heard:
-        if one.step and (chosen is None or one.score > chosen.score + min_gain):
-            chosen = one
-    return chosen
-
-
-def tired(heard: Sequence[Heard], *, min_gain: float, patience: int | None) -> bool:
-    """Whether the last `patience` listenings brought nothing better."""
-    chosen = best(heard, min_gain=min_gain)
-    return patience is not None and chosen is not None and sum(h.step > chosen.step for h in heard) >= patience
 
 
 def rows(heard: Sequence[Heard]) -> Iterator[dict[str, Any]]:

@@ -11,10 +11,11 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from pipelines.train.choice import highest, kept, tired
 from pipelines.train.curve import Step
 from pipelines.train.distributed import said_by_first
 from pipelines.train.ears import Ears
-from pipelines.train.listening import Heard, best, tired
+from pipelines.train.listening import Heard
 from pipelines.train.settings import Train
 from pipelines.train.snapshots import Snapshots
 from pipelines.train.trainer import Trainer
@@ -94,14 +95,16 @@ class Training:
                 yield from self._after_update()
 
     def keep_best(self) -> tuple[Heard | None, Step]:
-        """Put the weights back that were heard to be the best; validate them, and check what they forgot.
+        """Put the weights back that were surely heard to be the best; validate them, and check what they forgot.
 
-        Where nobody listened they are the last ones.
+        Where none were, or nobody listened, they are the last ones.
         """
-        chosen = best(self.history.heard, min_gain=self._train.listen.min_gain) if self._train.listen else None
+        listen = self._train.listen
+        chosen = kept(self.history.heard, confidence=listen.confidence) if listen else None
         # the first process alone has heard anything, but all validate, and on the same weights
         step = said_by_first(chosen.step if chosen else self.trainer.step, self._accelerator)
         if step != self.trainer.step:
+            log.info("the weights after update %d were surely heard to be better than the last ones; kept those", step)
             self.trainer.put_weights(self._snapshots.best(step))
         with self._memory():
             validation = self.trainer.validate()
@@ -155,17 +158,16 @@ class Training:
         if self._train.listen is None:
             return
         if self._ears is not None:  # the first process alone has them; the others wait below
-            before = best(self.history.heard, min_gain=self._train.listen.min_gain)
             with self._memory():
                 self.history.heard.append(heard := self._ears.hear(self.trainer.step))
-            if best(self.history.heard, min_gain=self._train.listen.min_gain) is not before:
+            if highest(self.history.heard) is heard:
                 self._snapshots.save_best(self.trainer.step, self.trainer.parameters)
             yield heard
         self._accelerator.wait_for_everyone()
 
     def _is_tired(self) -> bool:
         listen = self._train.listen
-        decided = listen is not None and tired(self.history.heard, min_gain=listen.min_gain, patience=listen.patience)
+        decided = listen is not None and tired(self.history.heard, patience=listen.patience)
         return bool(said_by_first(decided, self._accelerator))
 
     def _save(self) -> None:

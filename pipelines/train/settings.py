@@ -60,8 +60,8 @@ class Listen:
     asr_model: str
     speaker: str
     speaker_model: str
-    min_gain: float = within(low=0)  # a later checkpoint must be heard to be better by this
-    patience: int | None = within(low=1)  # stop after so many listenings without a new best; null never
+    confidence: float = within(low=0.5, high=1)  # with which an earlier checkpoint must be better than the last one
+    patience: int | None = within(low=1)  # stop after so many listenings without a higher score; null never
     forgetting: bool  # speak with languages and instructions that were not trained, before and after
 
 

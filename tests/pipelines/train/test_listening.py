@@ -18,45 +18,18 @@ from pipelines.train.listening import (
     Heard,
     Judges,
     Sentence,
-    Take,
-    best,
     fixed_sentences,
     listen,
     load_judges,
-    tired,
     untrained_sentences,
 )
 from pipelines.train.prepare import Prepared, fit_memory, prepare
 from pipelines.train.settings import Checkpointing, Train
-from tests.pipelines.train.voices import FULL, LISTEN, LORA, Voice
+from tests.pipelines.train.voices import FULL, LISTEN, LORA, Voice, heard
 from tests.sounds import speechlike
 from voice.audio import Waveform, read_waveform
 from voice.text import LANGUAGES, same_text_key
 from voice.tts import Request, Speech
-
-
-def heard(step: int, sim: float, wer: float = 0.0, *, runaway: bool = False) -> Heard:
-    return Heard(step, (Take(step, "en_1", "en", 0, "a b", "a b", wer, sim, 1.0, runaway, 2.0, "x.flac"),))
-
-
-def test_a_later_checkpoint_is_kept_only_if_it_is_heard_to_be_better():
-    listenings = [heard(0, 0.9), heard(5, 0.60), heard(10, 0.605), heard(15, 0.65), heard(20, 0.65)]
-    chosen = best(listenings, min_gain=0.01)
-    assert chosen is not None
-    assert chosen.step == 15  # not step 0, which was before the training; not 20, which is only as good
-
-
-def test_word_errors_weigh_as_much_as_similarity_and_babble_only_once():
-    assert heard(5, 0.7, wer=0.2).score == pytest.approx(0.5)
-    assert heard(5, 0.7, wer=9.0).score == pytest.approx(-0.3)
-
-
-def test_a_training_stops_after_listenings_without_anything_better():
-    listenings = [heard(0, 0.5), heard(5, 0.8), heard(10, 0.7), heard(15, 0.7)]
-    assert tired(listenings, min_gain=0.01, patience=2)
-    assert not tired(listenings, min_gain=0.01, patience=3)
-    assert not tired(listenings, min_gain=0.01, patience=None)
-    assert not tired([heard(0, 0.5)], min_gain=0.01, patience=1)
 
 
 def test_every_language_has_three_sentences_that_nobody_records_or_is_tested_on():
@@ -149,18 +122,18 @@ def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_judges")
-def test_a_training_is_heard_before_it_and_after_each_epoch_and_keeps_what_was_best(voice: Voice, tmp_path: Path):
+def test_a_training_is_heard_before_it_and_after_each_epoch_and_keeps_the_last_of_equals(voice: Voice, tmp_path: Path):
     result = voice.train(replace(FULL, listen=LISTEN), tmp_path / "out")
     assert [h.step for h in result.history.heard] == [0, 2, 4]
     assert [t.sentence for t in result.history.heard[0].takes] == ["en_1", "en_2", "en_3", "held_out"]
-    assert result.summary["chosen_step"] in (2, 4)
+    assert result.summary["chosen_step"] == 4  # each of them was noise
     assert [h.step for h in result.history.forgetting] == [0, result.summary["chosen_step"]]
     for take in result.history.heard[-1].takes:
         assert (result.snapshots.audio / take.audio).is_file()
 
 
 @pytest.mark.usefixtures("quick_judges")
-def test_the_exported_weights_are_those_of_the_best_checkpoint(
+def test_the_exported_weights_are_those_of_an_earlier_checkpoint_that_is_surely_better(
     voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from safetensors.torch import load_file

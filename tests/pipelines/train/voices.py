@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from pipelines.data.encode import FEATURES, SPEAKER_FILE
 from pipelines.model import Model
 from pipelines.train.finetune import Finetune, Folders, Result, train_voice
+from pipelines.train.listening import Heard, Take
 from pipelines.train.live import Recorder, Silent
 from pipelines.train.settings import Checkpointing, Listen, Lora, Optimizer, Rates, Schedule, Train
 from tests.sounds import speechlike
@@ -30,10 +31,16 @@ LORA = replace(
     rates=Rates(text_embedding=0, text_projection=0, codec_embedding=0, layers=0, codec_head=0, code_predictor=0),
 )
 LISTEN = Listen(
-    every=None, takes=1, asr="pocketsphinx", asr_model="", speaker="resemblyzer", speaker_model="", min_gain=0.01,
+    every=None, takes=1, asr="pocketsphinx", asr_model="", speaker="resemblyzer", speaker_model="", confidence=0.95,
     patience=None, forgetting=True,
 )  # fmt: skip
 CLIPS = 6
+
+
+def heard(step: int, sim: float) -> Heard:
+    """Two sentences that leave no doubt: each was said as like its owner as the other."""
+    takes = (Take(step, f"en_{n}", "en", 0, "a b", "a b", 0.0, sim, 1.0, False, 2.0, "x.flac") for n in (1, 2))
+    return Heard(step, tuple(takes))
 
 
 @dataclass(frozen=True)
