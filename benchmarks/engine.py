@@ -43,6 +43,8 @@ FRAME_SECONDS = 0.08
 POSITIONS = 256  # of a slot, beside the frames: the prompt
 AUDIBLE = 0.01  # samples above it can be heard; with random weights all chunks are audible
 NEVER = 0x7FFF  # an end that is no code: the real one is suppressed with the other ids, every utterance runs its length
+SHARED = {Precision.float32, Precision.bfloat16}  # weights that the others read, too
+FOUR_BITS = 0.5 + 2 / 32  # bytes of a weight and its part of a scale
 
 
 @dataclass
@@ -76,14 +78,15 @@ class Round:
 
 def bytes_a_frame(talker: Any, precision: Precision) -> int:
     """Weights that one frame reads: the talker and all heads once, the predictor's layers once a codebook."""
-    size = {Precision.float32: 4, Precision.bfloat16: 2, Precision.int8: 1}[precision]
+    size = {Precision.float32: 4, Precision.bfloat16: 2, Precision.int8: 1, Precision.int4: 1}[precision]
+    fine = FOUR_BITS if precision is Precision.int4 else size
 
     def numbers(module: Any) -> int:
         return sum(p.numel() for p in module.parameters() if p.ndim > 1)
 
     predictor = talker.code_predictor
-    passes = numbers(predictor.model.layers) * (len(predictor.lm_head))
-    return size * (numbers(talker.model.layers) + numbers(talker.codec_head) + passes + numbers(predictor.lm_head))
+    once = numbers(talker.model.layers) + numbers(talker.codec_head) + numbers(predictor.lm_head)
+    return round(size * once + fine * numbers(predictor.model.layers) * len(predictor.lm_head))
 
 
 def copy_rate(device: str) -> float:
@@ -293,7 +296,7 @@ def main() -> None:
     parser.add_argument("--faster-chunk", type=int, default=4, help="frames that it gives at a time")
     options = parser.parse_args()
     device = checkpoint.default_device()
-    nothing_to_time = 1 not in options.streams or options.precision == [Precision.int8]
+    nothing_to_time = 1 not in options.streams or not SHARED & set(options.precision)
     if options.faster and (device == "cpu" or options.model or nothing_to_time):
         parser.error(
             "--faster is for CUDA, random weights, float32 or bfloat16 and one stream (others may stand beside)"
@@ -319,7 +322,7 @@ def run(options: argparse.Namespace, precision: Precision, device: str, memory: 
     config.codec_eos_token_id = NEVER
     voice = Voice("me", embedding=torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(0)))
     notes, copies = list[str](), list[float]()
-    shared = precision is not Precision.int8  # the others do not read rounded ones
+    shared = precision in SHARED
     if shared:
         batch = min(max(options.streams), options.official_streams)
         memory.reset()

@@ -16,7 +16,7 @@ from voice.audio import FRAME_RATE, Waveform
 from voice.engine import sampling
 from voice.engine.frames import Draws, Frames
 from voice.engine.graphs import Graphs
-from voice.engine.linear import MakeLinear
+from voice.engine.linear import Precision
 from voice.engine.memory import SavedCodec
 from voice.engine.prompts import Prompts
 from voice.engine.references import References
@@ -77,16 +77,16 @@ class Core:
         *,
         slots: int,
         positions: int,
-        make: MakeLinear,
+        precision: Precision,
         dtype: torch.dtype,
         codec: torch.dtype = torch.float32,
     ) -> None:
-        """`make` says how matrices are held, `dtype` what is computed in, `codec` what its products read."""
+        """`precision` says how matrices are held, `dtype` what is computed in, `codec` what its products read."""
         self.vocabulary, self._tokenizer = Vocabulary.of(model.config), tokenizer
         self._sampling = sampling.of_checkpoint(model.generate_config)
         self._tokenizing = threading.Lock()  # callers lay out on threads of their own
         self.slots, self.positions = slots, positions
-        self.frames = Frames(model, slots=slots, positions=positions, make=make, dtype=dtype)
+        self.frames = Frames(model, slots=slots, positions=positions, precision=precision, dtype=dtype)
         self.vocoder = StreamingDecoder(in_float32(model.speech_tokenizer.model.decoder), slots=slots, dtype=codec)
         self.device = self.frames.talker.device
         self._begin_slots()

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from voice.engine.core import Core
-from voice.engine.linear import Precision, maker
+from voice.engine.linear import Precision
 from voice.engine.scheduler import Scheduler
 from voice.engine.voices import Voice
 from voice.processor import has_bfloat16_products
@@ -47,7 +47,7 @@ class Engine:
             tts.processor.tokenizer,
             slots=slots or SLOTS[device],
             positions=positions,
-            make=maker(precision),
+            precision=precision,
             dtype=dtype,
             codec=codec_dtype(precision, device),
         )

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voice.engine import sampling
-from voice.engine.linear import MakeLinear
+from voice.engine.linear import Precision
 from voice.engine.predictor import Predictor
 from voice.engine.sampling import FEWEST_FRAMES, Rows
 from voice.engine.slots import Slots
@@ -30,10 +30,11 @@ class Draws:
 class Frames:
     """Talker, code predictor and the slots' buffers."""
 
-    def __init__(self, model: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, *, slots: int, positions: int, precision: Precision, dtype: torch.dtype) -> None:
         config = model.config.talker_config
-        self.talker = Talker(model.talker, slots=slots, positions=positions, make=make, dtype=dtype)
-        self.predictor = Predictor(model.talker.code_predictor, model.talker, slots=slots, make=make, dtype=dtype)
+        self.talker = Talker(model.talker, slots=slots, positions=positions, precision=precision, dtype=dtype)
+        predictor = model.talker.code_predictor
+        self.predictor = Predictor(predictor, model.talker, slots=slots, precision=precision, dtype=dtype)
         device = self.talker.device
         self.end_code = config.codec_eos_token_id
         ids = torch.arange(config.vocab_size, device=device)

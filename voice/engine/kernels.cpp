@@ -1,10 +1,10 @@
 // A decoder stack for a few rows on the CPU: one call runs all layers, one thread team for the whole call.
 //
 // A step reads every weight once and does little with it, so the bandwidth of memory is its floor. Matrices are rows of
-// float, bfloat16 or int8 with a scale each; everything else is float, but for what an int8 matrix multiplies: widening
-// its weights costs more than reading them, so that is rounded to int8 as well, with a scale for each block of 64. A
-// row's result does not depend on the rows beside it: each is summed in the same order. Compiled by native.py, called
-// through ctypes; the structs mirror it.
+// float, bfloat16, int8 with a scale each, or four bits with a scale for each 32; everything else is float, but for what
+// the latter two multiply: widening weights costs more than reading them, so that is rounded to int8 as well, with a
+// scale for each block of 64. A row's result does not depend on the rows beside it: each is summed in the same order.
+// Compiled by native.py, called through ctypes; the structs mirror it.
 
 #include <atomic>
 #include <cmath>
@@ -27,14 +27,19 @@ constexpr int GROUP = 4;   // rows that share one pass over a matrix
 constexpr int BLOCK = 64;  // activations that share a scale
 constexpr int AHEAD = 2048;  // bytes of weights that are fetched before they are wanted: AVX2's processors fetch fewer
 
+constexpr int FINE = 32;  // weights of four bits that share a scale; two such lie in a block's 32 bytes, low bits first
+constexpr int8_t LEVELS[16] = {-127, -100, -80, -63, -49, -35, -22, -10, 2, 13, 24, 36, 50, 65, 83, 107};  // linear.py's
+
 struct Matrix {
     const void* weight;  // (outputs, inputs)
-    const float* scale;  // of each output; int8 only
+    const void* scale;   // int8: float, of each output; four bits: bfloat16 (outputs, inputs / FINE)
     const float* bias;   // or null
     int32_t outputs, inputs, kind;
 };
 
-enum Kind { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
+enum Kind { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
+
+inline bool is_rounded(int32_t kind) { return kind == INT8 || kind == INT4; }
 
 struct LayerWeights {
     Matrix qkv, out, gate_up, down;
@@ -49,7 +54,7 @@ struct StackWeights {
     float *keys, *values;  // (layers, slots, kv_heads, positions, head_dim)
 };
 
-// Rows that a matrix multiplies. For int8 matrices also rounded, x = rounded * scale of the block; `offset` is what
+// Rows that a matrix multiplies. For int8 and smaller matrices also rounded, x = rounded * scale of the block; `offset` is what
 // reading the weights as w + 128 adds to a row's sum, which is how AVX-512's products want them.
 struct Operand {
     const float* x;  // (rows, inputs)
@@ -160,7 +165,7 @@ inline Operand operand_of(const Matrix& m, const float* x, int rows, float* room
     const int blocks = blocks_of(m.inputs);
     float *scales = room, *offsets = scales + static_cast<int64_t>(rows) * blocks;
     int8_t* rounded = reinterpret_cast<int8_t*>(offsets + rows);
-    for (int row = 0; row < rows && m.kind == INT8; ++row) {
+    for (int row = 0; row < rows && is_rounded(m.kind); ++row) {
         float offset = 0.0f;
         for (int block = 0; block < blocks; ++block) {
             const int from = block * BLOCK, count = m.inputs - from < BLOCK ? m.inputs - from : BLOCK;
@@ -177,6 +182,16 @@ inline Operand operand_of(const Matrix& m, const float* x, int rows, float* room
 
 #if defined(__AVX2__)
 inline __m256i load_bytes(const int8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+
+// Sums of four products each, of |w| and x with the sign of w: unsigned and signed, as the processor wants them.
+inline __m256i products_of(__m256i size, __m256i values) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), size, values);
+#else
+    // two of 127 * 127 at most fit into 16 bits
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(size, values), _mm256_set1_epi16(1));
+#endif
+}
 
 inline float sum_of(__m256 x) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -205,7 +220,6 @@ inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums)
     }
     for (int row = 0; row < ROWS; ++row) sums[row] = _mm512_reduce_add_ps(partial[row]) - o.offsets[first + row];
 #elif defined(__AVX2__)
-    const __m256i ones = _mm256_set1_epi16(1);
     __m256 partial[ROWS];
     for (int row = 0; row < ROWS; ++row) partial[row] = _mm256_setzero_ps();
     for (int block = 0; block < whole; ++block) {
@@ -214,11 +228,9 @@ inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums)
         const __m256i low_size = _mm256_abs_epi8(low), high_size = _mm256_abs_epi8(high);
         for (int row = 0; row < ROWS; ++row) {
             const int8_t* values = x + static_cast<int64_t>(row) * o.inputs + block * BLOCK;
-            // of |w| and x with the sign of w: two products of 127 * 127 at most fit into 16 bits
-            const __m256i first_half = _mm256_maddubs_epi16(low_size, _mm256_sign_epi8(load_bytes(values), low));
-            const __m256i last_half = _mm256_maddubs_epi16(high_size, _mm256_sign_epi8(load_bytes(values + 32), high));
             const __m256i sum =
-                _mm256_add_epi32(_mm256_madd_epi16(first_half, ones), _mm256_madd_epi16(last_half, ones));
+                _mm256_add_epi32(products_of(low_size, _mm256_sign_epi8(load_bytes(values), low)),
+                                 products_of(high_size, _mm256_sign_epi8(load_bytes(values + 32), high)));
             const __m256 scale = _mm256_set1_ps(scales[row * blocks + block]);
             partial[row] = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), partial[row]);
         }
@@ -248,6 +260,61 @@ inline void int8_dot_all(const int8_t* w, const Operand& o, float* sums) {
     for (; row < o.rows; ++row) int8_dots<1>(w, o, row, sums + row);
 }
 
+// Rows are whole blocks.
+template <int ROWS>
+inline void int4_dots(const uint8_t* w, const uint16_t* fine, const Operand& o, int first, float* sums) {
+    const int blocks = o.inputs / BLOCK;
+    const int8_t* x = o.rounded + static_cast<int64_t>(first) * o.inputs;
+    const float* scales = o.scales + static_cast<int64_t>(first) * blocks;
+#if defined(__AVX2__)
+    const __m256i levels =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(LEVELS)));
+    const __m256i four_bits = _mm256_set1_epi8(15);
+    __m256 partial[ROWS];
+    for (int row = 0; row < ROWS; ++row) partial[row] = _mm256_setzero_ps();
+    for (int block = 0; block < blocks; ++block) {
+        const __m256i packed = load_bytes(reinterpret_cast<const int8_t*>(w + block * FINE));
+        _mm_prefetch(reinterpret_cast<const char*>(w + block * FINE + AHEAD), _MM_HINT_T0);
+        const __m256i low = _mm256_shuffle_epi8(levels, _mm256_and_si256(packed, four_bits));
+        const __m256i high = _mm256_shuffle_epi8(levels, _mm256_and_si256(_mm256_srli_epi16(packed, 4), four_bits));
+        const __m256i low_size = _mm256_abs_epi8(low), high_size = _mm256_abs_epi8(high);
+        const __m256 low_scale = _mm256_set1_ps(widen(fine[2 * block]));
+        const __m256 high_scale = _mm256_set1_ps(widen(fine[2 * block + 1]));
+        for (int row = 0; row < ROWS; ++row) {
+            const int8_t* values = x + static_cast<int64_t>(row) * o.inputs + block * BLOCK;
+            const __m256i low_sum = products_of(low_size, _mm256_sign_epi8(load_bytes(values), low));
+            const __m256i high_sum = products_of(high_size, _mm256_sign_epi8(load_bytes(values + FINE), high));
+            const __m256 sum = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(low_sum), low_scale),
+                                             _mm256_mul_ps(_mm256_cvtepi32_ps(high_sum), high_scale));
+            partial[row] = _mm256_add_ps(_mm256_mul_ps(sum, _mm256_set1_ps(scales[row * blocks + block])), partial[row]);
+        }
+    }
+    for (int row = 0; row < ROWS; ++row) sums[row] = sum_of(partial[row]);
+#else
+    for (int row = 0; row < ROWS; ++row) {
+        sums[row] = 0.0f;
+        for (int block = 0; block < blocks; ++block) {
+            const int8_t* values = x + static_cast<int64_t>(row) * o.inputs + block * BLOCK;
+            int32_t low_sum = 0, high_sum = 0;
+            for (int k = 0; k < FINE; ++k) {
+                const uint8_t packed = w[block * FINE + k];
+                low_sum += LEVELS[packed & 15] * values[k];
+                high_sum += LEVELS[packed >> 4] * values[FINE + k];
+            }
+            const float sum = static_cast<float>(low_sum) * widen(fine[2 * block]) +
+                              static_cast<float>(high_sum) * widen(fine[2 * block + 1]);
+            sums[row] += sum * scales[row * blocks + block];
+        }
+    }
+#endif
+}
+
+inline void int4_dot_all(const uint8_t* w, const uint16_t* fine, const Operand& o, float* sums) {
+    int row = 0;
+    for (; row + GROUP <= o.rows; row += GROUP) int4_dots<GROUP>(w, fine, o, row, sums + row);
+    for (; row < o.rows; ++row) int4_dots<1>(w, fine, o, row, sums + row);
+}
+
 // One output of a matrix for all rows.
 inline void output_of(const Matrix& m, int output, const Operand& o, float* sums) {
     int64_t at = static_cast<int64_t>(output) * m.inputs;
@@ -255,9 +322,13 @@ inline void output_of(const Matrix& m, int output, const Operand& o, float* sums
     switch (m.kind) {
         case FLOAT32: dot_all(static_cast<const float*>(m.weight) + at, o.x, o.rows, m.inputs, sums); break;
         case BFLOAT16: dot_all(static_cast<const uint16_t*>(m.weight) + at, o.x, o.rows, m.inputs, sums); break;
+        case INT4:
+            int4_dot_all(static_cast<const uint8_t*>(m.weight) + at / 2,
+                         static_cast<const uint16_t*>(m.scale) + at / FINE, o, sums);
+            break;
         default:
             int8_dot_all(static_cast<const int8_t*>(m.weight) + at, o, sums);
-            scale = m.scale[output];
+            scale = static_cast<const float*>(m.scale)[output];
     }
     for (int row = 0; row < o.rows; ++row) sums[row] = sums[row] * scale + bias;
 }

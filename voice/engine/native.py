@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from voice.engine.linear import Int8
+from voice.engine.linear import Int4, Int8
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.processor import lines
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # the last holds two of four bits each
 
 
 class _Matrix(ctypes.Structure):
@@ -104,9 +104,10 @@ class Kept:
 
     def matrix(self, linear: Any) -> _Matrix:
         """A projection as the kernels read it."""
-        scale = linear.scale if isinstance(linear, Int8) else None
+        scale = linear.scale if isinstance(linear, Int8 | Int4) else None
         bias = None if linear.bias is None else linear.bias.float()
-        outputs, inputs = linear.weight.shape
+        outputs = len(linear.weight)
+        inputs = linear.weight[0].numel() * (2 if isinstance(linear, Int4) else 1)
         pointers = [self.pointer(t) for t in (linear.weight, scale, bias)]
         return _Matrix(*pointers, outputs, inputs, KINDS[linear.weight.dtype])
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.linear import Dense, Linear, MakeLinear
+from voice.engine.linear import Dense, Linear, Precision, maker, predictor_maker
 from voice.engine.native import NativeMatrix, NativeStack, can_run
 from voice.engine.transformer import Cache, Rotary, Stack
 
@@ -18,13 +18,14 @@ Draw = Callable[[Float[Tensor, "slots vocabulary"], int], Int64[Tensor, " slots"
 class Predictor:
     """Weights and cache; all slots go through a frame's codebooks together."""
 
-    def __init__(self, predictor: Any, talker: Any, *, slots: int, make: MakeLinear, dtype: torch.dtype) -> None:
+    def __init__(self, predictor: Any, talker: Any, *, slots: int, precision: Precision, dtype: torch.dtype) -> None:
         config = predictor.config
         if any(kind != "full_attention" for kind in config.layer_types):
             raise ValueError("a code predictor with a sliding window is not supported")
         self.groups = config.num_code_groups
-        self._stack = Stack(predictor.model, config, make, dtype)
+        self._stack = Stack(predictor.model, config, predictor_maker(precision), dtype)
         self._rotary = Rotary(predictor.model.rotary_emb, self.groups, dtype)
+        make = maker(precision)
         self._heads: list[Linear] = [make([head]) for head in predictor.lm_head]
         first = talker.model.codec_embedding.weight.detach()
         tables = [e.weight.detach() for e in predictor.model.codec_embedding]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.linear import Dense, Linear, MakeLinear
+from voice.engine.linear import Dense, Linear, Precision, maker
 from voice.engine.native import NativeMatrix, NativeStack, can_run, has_int8_products
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.processor import has_bfloat16_products
@@ -34,7 +34,7 @@ def multiplies_prompts(weights: torch.dtype) -> bool:
 class Talker:
     """Weights and cache. Rows of the cache are slots; each slot has a length of its own."""
 
-    def __init__(self, talker: Any, *, slots: int, positions: int, make: MakeLinear, dtype: torch.dtype) -> None:
+    def __init__(self, talker: Any, *, slots: int, positions: int, precision: Precision, dtype: torch.dtype) -> None:
         if talker.config.sliding_window is not None:
             raise ValueError("a talker with a sliding window is not supported")
         # no more of the library's module is held: its layers' weights are ours now
@@ -42,6 +42,7 @@ class Talker:
         self._text_projection = [Dense([part], dtype) for part in (projection.linear_fc1, projection.linear_fc2)]
         self._act = projection.act_fn
         self._dtype = dtype
+        make = maker(precision)
         self._stack = Stack(talker.model, talker.config, make, dtype)
         self._rotary = Rotary(talker.model.rotary_emb, positions, dtype)
         self._few = few_positions(self._stack.layers[0].qkv.weight.dtype)

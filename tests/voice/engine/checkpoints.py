@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from voice import checkpoint
 from voice.engine.core import Core, Utterance
-from voice.engine.linear import Dense
+from voice.engine.linear import Int4, Int8, Matrix, Precision
 from voice.engine.voices import Voice
 from voice.request import Layout, Request, Sampling
 from voice.text import language_name
@@ -33,10 +32,23 @@ def load_kind(base: Path, folder: Path, kind: str) -> Any:
     return checkpoint.load(folder, device="cpu", dtype=torch.float32)
 
 
+def widened(made: Matrix) -> Tensor:
+    """The numbers that a matrix stands for."""
+    if isinstance(made, Int4):
+        return made.widened
+    return made.weight.float() * made.scale[:, None] if isinstance(made, Int8) else made.weight.float()
+
+
 def core_of(tts: Any, *, slots: int = 1, positions: int = 400) -> Core:
     """The engine's core over a loaded model, in float32."""
-    make = partial(Dense, dtype=torch.float32)
-    return Core(tts.model, tts.processor.tokenizer, slots=slots, positions=positions, make=make, dtype=torch.float32)
+    return Core(
+        tts.model,
+        tts.processor.tokenizer,
+        slots=slots,
+        positions=positions,
+        precision=Precision.float32,
+        dtype=torch.float32,
+    )
 
 
 def begin(core: Core, slot: int, utterance: Utterance) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.voice.engine.checkpoints import begin, core_of, speak_all
+from tests.voice.engine.checkpoints import begin, core_of, speak_all, widened
 from voice.engine import native
 from voice.engine.core import Core
-from voice.engine.linear import Dense, Int8
+from voice.engine.linear import Dense, Int4, Int8, fine
 from voice.engine.native import NativeMatrix
 from voice.engine.voices import Voice
 from voice.processor import lines
@@ -25,6 +25,7 @@ MAKERS = {
     "float32": partial(Dense, dtype=torch.float32),
     "bfloat16": partial(Dense, dtype=torch.bfloat16),
     "int8": Int8,
+    "int4": fine,
 }
 
 
@@ -46,15 +47,14 @@ def rounded(x: Tensor, block: int = 64) -> Tensor:
 def assert_is_its_own_product(precision: str, *, inputs: int, bias: bool) -> None:
     made = MAKERS[precision]([linear(37, inputs, bias=bias)])
     x = torch.randn(7, inputs, generator=torch.Generator().manual_seed(1))
-    weight = made.weight.float() * made.scale[:, None] if isinstance(made, Int8) else made.weight.float()
-    read = rounded(x) if isinstance(made, Int8) else x
-    expected = read @ weight.T + (0 if made.bias is None else made.bias.float())
+    read = rounded(x) if isinstance(made, Int8 | Int4) else x
+    expected = read @ widened(made).T + (0 if made.bias is None else made.bias.float())
     with torch.no_grad():
         torch.testing.assert_close(NativeMatrix(made)(x), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("precision", MAKERS)
-@pytest.mark.parametrize("inputs", [48, 64, 200])
+@pytest.mark.parametrize("inputs", [48, 64, 192, 200])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_matrix_is_its_own_product(precision: str, inputs: int, bias: bool):
     assert_is_its_own_product(precision, inputs=inputs, bias=bias)
@@ -80,7 +80,8 @@ def test_older_and_newer_processors_multiply_alike(
     assert bool(kernels.has_int8_products()) == has_int8
     monkeypatch.setattr(native, "library", lambda: kernels)
     for precision in MAKERS:
-        assert_is_its_own_product(precision, inputs=200, bias=True)
+        for inputs in (192, 200):  # whole blocks, and not
+            assert_is_its_own_product(precision, inputs=inputs, bias=True)
 
 
 def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():
@@ -93,9 +94,10 @@ def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():
 
 
 @pytest.mark.parametrize("precision", MAKERS)
-def test_what_stands_in_other_rows_changes_no_bit(precision: str):
-    product = NativeMatrix(MAKERS[precision]([linear(33, 130, bias=False)]))
-    x = torch.randn(9, 130, generator=torch.Generator().manual_seed(2))
+@pytest.mark.parametrize("inputs", [128, 130])
+def test_what_stands_in_other_rows_changes_no_bit(precision: str, inputs: int):
+    product = NativeMatrix(MAKERS[precision]([linear(33, inputs, bias=False)]))
+    x = torch.randn(9, inputs, generator=torch.Generator().manual_seed(2))
     together = product(x)
     for row in range(9):
         assert torch.equal(product(x[row : row + 1])[0], together[row])
@@ -114,6 +116,33 @@ def test_int8_is_close_to_the_matrix_it_was():
     with torch.no_grad():
         error = (made.weight * made.scale[:, None] - original.weight).abs().amax(1)
     assert (error <= made.scale / 2 * 1.001).all()
+
+
+def test_four_bits_lose_a_thirteenth_of_normally_distributed_weights():
+    original = nn.Linear(512, 64, bias=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        nn.init.normal_(original.weight, std=0.02)
+    with torch.no_grad():
+        lost = (Int4([original]).widened - original.weight).square().mean().sqrt() / 0.02
+    assert lost < 0.077
+
+
+def test_four_bits_hold_zeros_and_blocks_of_any_size():
+    original = nn.Linear(128, 3, bias=False)
+    with torch.no_grad():
+        original.weight.zero_()
+        original.weight[1, :32] = torch.linspace(-3e4, 3e4, 32)
+        original.weight[1, 32:64] = torch.linspace(-3e-4, 3e-4, 32)
+        held = Int4([original]).widened
+        assert held[0].abs().max() < 1e-9
+        assert (held - original.weight)[1, :32].abs().max() < 3e3
+        assert (held - original.weight)[1, 32:64].abs().max() < 3e-5
+
+
+def test_rows_that_are_not_whole_blocks_are_held_in_int8():
+    assert isinstance(fine([linear(4, 128, bias=False)]), Int4)
+    assert isinstance(fine([linear(4, 96, bias=False)]), Int8)
 
 
 def without_kernels(tts: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Core:

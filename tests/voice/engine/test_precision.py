@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from tests.voice.engine.checkpoints import widened
 from voice.engine import engine, linear, talker
-from voice.engine.linear import Dense, Int8, Precision
+from voice.engine.linear import Dense, Int4, Int8, Precision
 
 
 def test_the_codec_rounds_where_weights_are_and_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch):
@@ -16,7 +17,7 @@ def test_the_codec_rounds_where_weights_are_and_the_processor_multiplies_it(monk
         return engine.codec_dtype(precision, device) == torch.bfloat16
 
     monkeypatch.setattr(engine, "has_bfloat16_products", lambda: True)
-    assert [rounds(precision) for precision in Precision] == [False, True, True]
+    assert [rounds(precision) for precision in Precision] == [False, True, True, True]
     assert not rounds(Precision.bfloat16, "cuda")
     monkeypatch.setattr(engine, "has_bfloat16_products", lambda: False)
     assert not any(rounds(precision) for precision in Precision)
@@ -34,14 +35,13 @@ def test_up_to_how_many_positions_the_kernels_read_hangs_on_what_the_processor_m
     assert [talker.few_positions(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8)] == expected
 
 
-@pytest.mark.parametrize("make", [partial(Dense, dtype=torch.bfloat16), Int8])
+@pytest.mark.parametrize("make", [partial(Dense, dtype=torch.bfloat16), Int8, Int4])
 def test_where_the_processor_does_not_multiply_bfloat16_a_matrix_is_widened_for_many_rows(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    made = make([nn.Linear(40, 24)])
-    x = torch.randn(2, 30, 40, generator=torch.Generator().manual_seed(0))
-    weight = made.weight.float() * (made.scale[:, None] if isinstance(made, Int8) else 1)
-    exact = x @ weight.detach().T + made.bias.detach().float()
+    made = make([nn.Linear(64, 24)])
+    x = torch.randn(2, 30, 64, generator=torch.Generator().manual_seed(0))
+    exact = x @ widened(made).detach().T + made.bias.detach().float()
     errors = []
     for has in (True, False):
         monkeypatch.setattr(linear, "has_bfloat16_products", lambda has=has: has)
