@@ -33,7 +33,7 @@ from benchmarks.shapes import SHAPES, build_model
 from voice import checkpoint
 from voice.audio import FRAME_SAMPLES, SAMPLE_RATE
 from voice.engine.engine import Engine
-from voice.engine.linear import Precision
+from voice.engine.linear import FINE, Precision
 from voice.engine.voices import Voice
 from voice.request import Request
 from voice.upstream import Qwen3TTSModel
@@ -44,7 +44,7 @@ POSITIONS = 256  # of a slot, beside the frames: the prompt
 AUDIBLE = 0.01  # samples above it can be heard; with random weights all chunks are audible
 NEVER = 0x7FFF  # an end that is no code: the real one is suppressed with the other ids, every utterance runs its length
 SHARED = {Precision.float32, Precision.bfloat16}  # weights that the others read, too
-FOUR_BITS = 0.5 + 2 / 32  # bytes of a weight and its part of a scale
+FOUR_BITS = 0.5 + 2 / FINE  # bytes of a weight and its part of a scale
 
 
 @dataclass
@@ -79,14 +79,14 @@ class Round:
 def bytes_a_frame(talker: Any, precision: Precision) -> int:
     """Weights that one frame reads: the talker and all heads once, the predictor's layers once a codebook."""
     size = {Precision.float32: 4, Precision.bfloat16: 2, Precision.int8: 1, Precision.int4: 1}[precision]
-    fine = FOUR_BITS if precision is Precision.int4 else size
+    often = FOUR_BITS if precision is Precision.int4 else size
 
     def numbers(module: Any) -> int:
         return sum(p.numel() for p in module.parameters() if p.ndim > 1)
 
     predictor = talker.code_predictor
     once = numbers(talker.model.layers) + numbers(talker.codec_head) + numbers(predictor.lm_head)
-    return round(size * once + fine * numbers(predictor.model.layers) * len(predictor.lm_head))
+    return round(size * once + often * numbers(predictor.model.layers) * len(predictor.lm_head))
 
 
 def copy_rate(device: str) -> float:

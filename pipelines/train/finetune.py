@@ -122,7 +122,7 @@ def train_voice(
             recorder.step(event)
         elif ears:
             recorder.heard(event, ears.judges, snapshots.audio)
-    chosen, validation = training.keep_best()
+    chosen, validation = training.keep_chosen()
     summary = {}
     if accelerator.is_main_process:
         changes = _write_pack(config, prepared, folders.codes, reference, out)

@@ -16,7 +16,7 @@ from pipelines.train.curve import Step
 from pipelines.train.distributed import said_by_first
 from pipelines.train.ears import Ears
 from pipelines.train.listening import Heard
-from pipelines.train.settings import Train
+from pipelines.train.settings import Listen, Train
 from pipelines.train.snapshots import Snapshots
 from pipelines.train.trainer import Trainer
 from voice.errors import InputError
@@ -72,6 +72,8 @@ class Training:
     def resume(self) -> None:
         """Go back to the newest whole state, if there is one."""
         snapshot = self._snapshots.latest()
+        if self._accelerator.is_main_process:
+            self._snapshots.forget_best_after(snapshot.state["step"] if snapshot else 0)
         if snapshot is None:
             return
         self.trainer.restore(snapshot.weights, snapshot.state)
@@ -94,22 +96,25 @@ class Training:
                 bar.set_postfix_str(f"loss {step.loss:.3f}, {step.tokens_per_second:.0f} tokens/s")
                 yield from self._after_update()
 
-    def keep_best(self) -> tuple[Heard | None, Step]:
-        """Put the weights back that were surely heard to be the best; validate them, and check what they forgot.
+    def keep_chosen(self) -> tuple[Heard | None, Step]:
+        """Put the weights back that listening chose; validate them, and check what they forgot.
 
-        Where none were, or nobody listened, they are the last ones.
+        Where nobody listened they are the last ones.
         """
-        listen = self._train.listen
-        chosen = kept(self.history.heard, confidence=listen.confidence) if listen else None
+        chosen = self._choose(self._train.listen) if self._train.listen else None
         # the first process alone has heard anything, but all validate, and on the same weights
         step = said_by_first(chosen.step if chosen else self.trainer.step, self._accelerator)
         if step != self.trainer.step:
-            log.info("the weights after update %d were surely heard to be better than the last ones; kept those", step)
             self.trainer.put_weights(self._snapshots.best(step))
         with self._memory():
             validation = self.trainer.validate()
         self._check_forgetting(step)
         return chosen, validation
+
+    def _choose(self, listen: Listen) -> Heard | None:
+        if self.trainer.step < self.trainer.steps:
+            return highest(self.history.heard)  # patience ended it: the learning rate had not come to its end
+        return kept(self.history.heard, confidence=listen.confidence)
 
     def _check_forgetting(self, step: int) -> None:
         if self._ears is None:

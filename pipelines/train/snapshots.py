@@ -2,7 +2,7 @@
 
     .cache/finetune/<voice>/<key>/step-000120/   weights.safetensors  optimizer.pt  history.json  digests.json
                                   step-000100/   the one before, in case the newest is damaged
-                                  best-000080/   weights of the best checkpoint heard, and of the one before it
+                                  best-000080/   weights with the highest score heard, and with the one before it
                                   audio/         what was heard
 
 The key is a hash of everything that decides the result: base, data, recipe. What only decides how it is computed
@@ -99,7 +99,7 @@ class Snapshots:
         return None
 
     def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        """Write the weights that will be exported if nothing better is heard."""
+        """Write the weights with the highest score so far."""
         with _full_disk_is_an_os_error(self.folder), publish(self.folder / f"best-{step:06}") as draft:
             draft.mkdir()
             save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, draft / WEIGHTS)
@@ -108,6 +108,11 @@ class Snapshots:
     def best(self, step: int) -> dict[str, Tensor]:
         """The weights that `save_best` wrote after that update."""
         return load_file(self.folder / f"best-{step:06}" / WEIGHTS)
+
+    def forget_best_after(self, step: int) -> None:
+        """Remove those that a state knows nothing of, so that they take no place of those that it names."""
+        for ahead in (p for p in self._bests() if p.name > f"best-{step:06}"):
+            remove(ahead)
 
     def discard(self) -> None:
         """Remove everything: the training is finished and exported."""

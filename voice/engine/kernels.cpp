@@ -1,9 +1,9 @@
 // A decoder stack for a few rows on the CPU: one call runs all layers, one thread team for the whole call.
 //
 // A step reads every weight once and does little with it, so the bandwidth of memory is its floor. Matrices are rows of
-// float, bfloat16, int8 with a scale each, or four bits with a scale for each 32; everything else is float, but for what
-// the latter two multiply: widening weights costs more than reading them, so that is rounded to int8 as well, with a
-// scale for each block of 64. A row's result does not depend on the rows beside it: each is summed in the same order.
+// float, bfloat16, int8 with a scale each, or four bits with a scale for each 32; everything else is float, but for
+// what the latter two multiply: widening weights costs more than reading them, so that is rounded to int8 as well, with
+// a scale for each block of 64. A row's result does not depend on the rows beside it: each is summed in the same order.
 // Compiled by native.py, called through ctypes; the structs mirror it.
 
 #include <atomic>
@@ -262,7 +262,7 @@ inline void int8_dot_all(const int8_t* w, const Operand& o, float* sums) {
 
 // Rows are whole blocks.
 template <int ROWS>
-inline void int4_dots(const uint8_t* w, const uint16_t* fine, const Operand& o, int first, float* sums) {
+inline void int4_dots(const uint8_t* w, const uint16_t* block_scales, const Operand& o, int first, float* sums) {
     const int blocks = o.inputs / BLOCK;
     const int8_t* x = o.rounded + static_cast<int64_t>(first) * o.inputs;
     const float* scales = o.scales + static_cast<int64_t>(first) * blocks;
@@ -278,15 +278,17 @@ inline void int4_dots(const uint8_t* w, const uint16_t* fine, const Operand& o, 
         const __m256i low = _mm256_shuffle_epi8(levels, _mm256_and_si256(packed, four_bits));
         const __m256i high = _mm256_shuffle_epi8(levels, _mm256_and_si256(_mm256_srli_epi16(packed, 4), four_bits));
         const __m256i low_size = _mm256_abs_epi8(low), high_size = _mm256_abs_epi8(high);
-        const __m256 low_scale = _mm256_set1_ps(widen(fine[2 * block]));
-        const __m256 high_scale = _mm256_set1_ps(widen(fine[2 * block + 1]));
+        const __m256 low_scale = _mm256_set1_ps(widen(block_scales[2 * block]));
+        const __m256 high_scale = _mm256_set1_ps(widen(block_scales[2 * block + 1]));
         for (int row = 0; row < ROWS; ++row) {
             const int8_t* values = x + static_cast<int64_t>(row) * o.inputs + block * BLOCK;
             const __m256i low_sum = products_of(low_size, _mm256_sign_epi8(load_bytes(values), low));
             const __m256i high_sum = products_of(high_size, _mm256_sign_epi8(load_bytes(values + FINE), high));
-            const __m256 sum = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(low_sum), low_scale),
-                                             _mm256_mul_ps(_mm256_cvtepi32_ps(high_sum), high_scale));
-            partial[row] = _mm256_add_ps(_mm256_mul_ps(sum, _mm256_set1_ps(scales[row * blocks + block])), partial[row]);
+            const __m256 scale = _mm256_set1_ps(scales[row * blocks + block]);
+            partial[row] = _mm256_add_ps(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(low_sum), _mm256_mul_ps(low_scale, scale)), partial[row]);
+            partial[row] = _mm256_add_ps(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(high_sum), _mm256_mul_ps(high_scale, scale)), partial[row]);
         }
     }
     for (int row = 0; row < ROWS; ++row) sums[row] = sum_of(partial[row]);
@@ -301,18 +303,18 @@ inline void int4_dots(const uint8_t* w, const uint16_t* fine, const Operand& o, 
                 low_sum += LEVELS[packed & 15] * values[k];
                 high_sum += LEVELS[packed >> 4] * values[FINE + k];
             }
-            const float sum = static_cast<float>(low_sum) * widen(fine[2 * block]) +
-                              static_cast<float>(high_sum) * widen(fine[2 * block + 1]);
+            const float sum = static_cast<float>(low_sum) * widen(block_scales[2 * block]) +
+                              static_cast<float>(high_sum) * widen(block_scales[2 * block + 1]);
             sums[row] += sum * scales[row * blocks + block];
         }
     }
 #endif
 }
 
-inline void int4_dot_all(const uint8_t* w, const uint16_t* fine, const Operand& o, float* sums) {
+inline void int4_dot_all(const uint8_t* w, const uint16_t* block_scales, const Operand& o, float* sums) {
     int row = 0;
-    for (; row + GROUP <= o.rows; row += GROUP) int4_dots<GROUP>(w, fine, o, row, sums + row);
-    for (; row < o.rows; ++row) int4_dots<1>(w, fine, o, row, sums + row);
+    for (; row + GROUP <= o.rows; row += GROUP) int4_dots<GROUP>(w, block_scales, o, row, sums + row);
+    for (; row < o.rows; ++row) int4_dots<1>(w, block_scales, o, row, sums + row);
 }
 
 // One output of a matrix for all rows.

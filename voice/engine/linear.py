@@ -15,7 +15,9 @@ Linear = Callable[[Tensor], Tensor]
 
 LEVELS = (-127, -100, -80, -63, -49, -35, -22, -10, 2, 13, 24, 36, 50, 65, 83, 107)
 FINE = 32  # weights of a 4-bit matrix that share a scale
-REACHES = (1.0, 0.95, 1.05, -1.15)  # of a block's largest weight, the outermost level before it and the other one
+# Scales that are tried for a block, over the one at which its largest weight meets the lowest level; negative: the
+# highest instead
+REACHES = (1.0, 0.95, 1.05, -1.15)
 PACKED = 2 * FINE  # lie together: a byte holds one of the first half and one of the second
 
 # For so many PyTorch's products in bfloat16 are slow where the processor does not make them. There, without kernels,
@@ -29,7 +31,7 @@ class Precision(StrEnum):
     float32 = "float32"  # lower case: OmegaConf reads the names
     bfloat16 = "bfloat16"
     int8 = "int8"
-    int4 = "int4"  # the code predictor's layers, which a frame reads once a codebook; all else in int8
+    int4 = "int4"  # of the code predictor's layers, which a frame reads once a codebook; all else is in int8
 
 
 class Dense:
@@ -66,7 +68,7 @@ class Int4:
     """A matrix of 16 levels with a scale for each 32 inputs of an output: 0.56 of int8's bytes.
 
     The levels lie where they cost normally distributed weights least (Lloyd-Max, each block with the best of its
-    scales): 7.5 % of the weights' spread is lost, by sixteen equal steps 8.6 % (docs/log.md).
+    scales): 7.5 % of the weights' spread is lost, by sixteen equal steps 8.1 % (docs/log.md).
     """
 
     def __init__(self, modules: Sequence[Any]) -> None:
@@ -110,10 +112,10 @@ def maker(precision: Precision) -> MakeLinear:
 
 def predictor_maker(precision: Precision) -> MakeLinear:
     """How to hold the matrices of the code predictor's layers."""
-    return fine if precision is Precision.int4 else maker(precision)
+    return in_four_bits if precision is Precision.int4 else maker(precision)
 
 
-def fine(modules: Sequence[Any]) -> Matrix:
+def in_four_bits(modules: Sequence[Any]) -> Matrix:
     """A matrix in 4 bits, or in int8 where its rows are not whole blocks."""
     return (Int4 if Int4.holds(modules[0].weight.shape[1]) else Int8)(modules)
 

@@ -1,5 +1,6 @@
 """The code predictor: from the talker's hidden state and codebook 0 to the rest of a frame."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.linear import Dense, Linear, Precision, maker, predictor_maker
-from voice.engine.native import NativeMatrix, NativeStack, can_run
+from voice.engine.linear import Dense, Linear, MakeLinear, Precision, maker, predictor_maker
+from voice.engine.native import NativeMatrix, NativeStack, can_run, has_int8_products
 from voice.engine.transformer import Cache, Rotary, Stack
+
+log = logging.getLogger(__name__)
 
 Draw = Callable[[Float[Tensor, "slots vocabulary"], int], Int64[Tensor, " slots"]]
 
@@ -23,7 +26,7 @@ class Predictor:
         if any(kind != "full_attention" for kind in config.layer_types):
             raise ValueError("a code predictor with a sliding window is not supported")
         self.groups = config.num_code_groups
-        self._stack = Stack(predictor.model, config, predictor_maker(precision), dtype)
+        self._stack = Stack(predictor.model, config, _layers_maker(precision, talker.device), dtype)
         self._rotary = Rotary(predictor.model.rotary_emb, self.groups, dtype)
         make = maker(precision)
         self._heads: list[Linear] = [make([head]) for head in predictor.lm_head]
@@ -98,6 +101,13 @@ class Predictor:
         # the first step reads hidden state and codebook 0 together
         causal = torch.ones(2, 2, dtype=torch.bool, device=query.device).tril()
         return causal.repeat(query.shape[2] // 2, 1)
+
+
+def _layers_maker(precision: Precision, device: torch.device) -> MakeLinear:
+    if precision is Precision.int4 and not (device.type == "cpu" and has_int8_products()):
+        log.warning("int4 is for x86-64 processors with AVX2, and needs a C++ compiler: int8 instead.")
+        return maker(Precision.int8)
+    return predictor_maker(precision)
 
 
 def _narrowing(module: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

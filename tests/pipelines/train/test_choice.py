@@ -41,8 +41,17 @@ def test_an_earlier_one_is_kept_where_it_is_better_beyond_doubt():
     assert kept_step(barely) == 3
 
 
+@pytest.mark.parametrize("broken", [1, 2, 3, 4])
+def test_a_last_checkpoint_that_breaks_down_on_some_sentences_is_not_kept(broken: int):
+    whole = [heard(0, 0.5, 0.6, 0.5, 0.4), heard(1, 0.8, 0.7, 0.75, 0.7), heard(2, 0.75, 0.75, 0.8, 0.65)]
+    last = [0.78, 0.72, 0.76, 0.7]
+    last[:broken] = [sim - 1.0 for sim in last[:broken]]
+    assert kept_step([*whole, heard(3, *last)]) < 3
+    assert kept_step([*whole, heard(3, *last)], confidence=1.0) == 3
+
+
 def test_how_hard_the_sentences_are_is_no_noise():
-    equally = [heard(1, 0.9, 0.1, 0.5), heard(2, 0.8, 0.0, 0.4)]  # 0.1 lower, each of them
+    equally = [heard(0, 0.6, -0.2, 0.2), heard(1, 0.9, 0.1, 0.5), heard(2, 0.8, 0.0, 0.4)]  # 0.1 lower, each of them
     assert kept_step(equally) == 1
 
 

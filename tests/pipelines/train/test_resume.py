@@ -119,6 +119,18 @@ def test_the_best_weights_that_a_state_names_are_there(tmp_path: Path):
     assert not (tmp_path / "best-000002").exists()
 
 
+def test_the_best_weights_of_lost_updates_take_no_place_of_those_that_a_state_names(tmp_path: Path):
+    snapshots = Snapshots(tmp_path)
+    snapshots.save_best(40, {"a": torch.full((1,), 40.0)})
+    snapshots.save(50, {"a": torch.zeros(1)}, {"step": 50}, {})
+    for step in (60, 70):
+        snapshots.save_best(step, {"a": torch.zeros(1)})
+    snapshots.forget_best_after(50)
+    snapshots.save(100, {"a": torch.zeros(1)}, {"step": 100}, {})
+    assert snapshots.best(40)["a"] == 40.0
+    assert [p.name for p in tmp_path.glob("best-*")] == ["best-000040"]
+
+
 def test_a_full_disk_is_told_from_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("unexpected pos 64 vs 0")

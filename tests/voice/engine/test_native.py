@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.voice.engine.checkpoints import begin, core_of, speak_all, widened
 from voice.engine import native
 from voice.engine.core import Core
-from voice.engine.linear import Dense, Int4, Int8, fine
+from voice.engine.linear import Dense, Int4, Int8, in_four_bits
 from voice.engine.native import NativeMatrix
 from voice.engine.voices import Voice
 from voice.processor import lines
@@ -25,7 +25,7 @@ MAKERS = {
     "float32": partial(Dense, dtype=torch.float32),
     "bfloat16": partial(Dense, dtype=torch.bfloat16),
     "int8": Int8,
-    "int4": fine,
+    "int4": in_four_bits,
 }
 
 
@@ -51,6 +51,14 @@ def assert_is_its_own_product(precision: str, *, inputs: int, bias: bool) -> Non
     expected = read @ widened(made).T + (0 if made.bias is None else made.bias.float())
     with torch.no_grad():
         torch.testing.assert_close(NativeMatrix(made)(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def assert_no_row_touches_another(precision: str, *, inputs: int) -> None:
+    product = NativeMatrix(MAKERS[precision]([linear(33, inputs, bias=False)]))
+    x = torch.randn(9, inputs, generator=torch.Generator().manual_seed(2))
+    together = product(x)
+    for row in range(9):
+        assert torch.equal(product(x[row : row + 1])[0], together[row])
 
 
 @pytest.mark.parametrize("precision", MAKERS)
@@ -82,6 +90,7 @@ def test_older_and_newer_processors_multiply_alike(
     for precision in MAKERS:
         for inputs in (192, 200):  # whole blocks, and not
             assert_is_its_own_product(precision, inputs=inputs, bias=True)
+            assert_no_row_touches_another(precision, inputs=inputs)
 
 
 def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():
@@ -93,20 +102,25 @@ def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():
     torch.testing.assert_close(NativeMatrix(made)(x), expected)
 
 
+def test_a_matrix_of_four_bits_multiplies_zeros_and_the_largest_weights():
+    made = Int4([linear(8, 128, bias=False)])
+    made.weight = torch.zeros_like(made.weight)  # -127, each of them
+    made.scale = torch.ones_like(made.scale)
+    x = torch.stack([torch.zeros(128), torch.full((128,), 2.0), torch.full((128,), -2.0)])
+    expected = torch.tensor([0.0, -2.0 * 127 * 128, 2.0 * 127 * 128])[:, None].expand(3, 8)
+    torch.testing.assert_close(NativeMatrix(made)(x), expected)
+
+
 @pytest.mark.parametrize("precision", MAKERS)
 @pytest.mark.parametrize("inputs", [128, 130])
 def test_what_stands_in_other_rows_changes_no_bit(precision: str, inputs: int):
-    product = NativeMatrix(MAKERS[precision]([linear(33, inputs, bias=False)]))
-    x = torch.randn(9, inputs, generator=torch.Generator().manual_seed(2))
-    together = product(x)
-    for row in range(9):
-        assert torch.equal(product(x[row : row + 1])[0], together[row])
+    assert_no_row_touches_another(precision, inputs=inputs)
 
 
 @pytest.mark.parametrize("precision", MAKERS)
 def test_rows_may_lie_in_any_shape(precision: str):
-    product = NativeMatrix(MAKERS[precision]([linear(33, 130, bias=True)]))
-    x = torch.randn(2, 3, 130, generator=torch.Generator().manual_seed(3))
+    product = NativeMatrix(MAKERS[precision]([linear(33, 128, bias=True)]))
+    x = torch.randn(2, 3, 128, generator=torch.Generator().manual_seed(3))
     assert torch.equal(product(x), product(x.flatten(0, 1)).unflatten(0, (2, 3)))
 
 
@@ -141,8 +155,8 @@ def test_four_bits_hold_zeros_and_blocks_of_any_size():
 
 
 def test_rows_that_are_not_whole_blocks_are_held_in_int8():
-    assert isinstance(fine([linear(4, 128, bias=False)]), Int4)
-    assert isinstance(fine([linear(4, 96, bias=False)]), Int8)
+    assert isinstance(in_four_bits([linear(4, 128, bias=False)]), Int4)
+    assert isinstance(in_four_bits([linear(4, 96, bias=False)]), Int8)
 
 
 def without_kernels(tts: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Core:

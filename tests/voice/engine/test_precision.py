@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.voice.engine.checkpoints import widened
-from voice.engine import engine, linear, talker
+from voice.engine import engine, linear, predictor, talker
 from voice.engine.linear import Dense, Int4, Int8, Precision
 
 
@@ -21,6 +21,17 @@ def test_the_codec_rounds_where_weights_are_and_the_processor_multiplies_it(monk
     assert not rounds(Precision.bfloat16, "cuda")
     monkeypatch.setattr(engine, "has_bfloat16_products", lambda: False)
     assert not any(rounds(precision) for precision in Precision)
+
+
+@pytest.mark.parametrize("has_products", [True, False])
+def test_four_bits_are_held_where_the_processor_multiplies_them(
+    has_products: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(predictor, "has_int8_products", lambda: has_products)
+    made = predictor._layers_maker(Precision.int4, torch.device("cpu"))([nn.Linear(64, 24)])
+    assert type(made) is (Int4 if has_products else Int8)
+    assert ("int8 instead" in caplog.text) is not has_products
+    assert predictor._layers_maker(Precision.int4, torch.device("cuda")) is Int8
 
 
 @pytest.mark.parametrize(
