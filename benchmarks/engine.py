@@ -1,6 +1,6 @@
 """The engine beside the official package: one run, the same weights, texts and numbers of frames.
 
-python -m benchmarks.engine --shape 0.6b --precision float32 bfloat16 int8 int4    # random weights of the published size
+python -m benchmarks.engine --shape 0.6b --precision float32 bfloat16 int8 int4 # random weights of the published size
 python -m benchmarks.engine --model models/demo/finetuned --streams 1 4        # a checkpoint at hand
 python -m benchmarks.engine --shape 1.7b --precision bfloat16 --streams 1 4 16 64 --frames 100 --faster    # on CUDA
 

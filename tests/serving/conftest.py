@@ -120,6 +120,8 @@ def running(
 def service(cast: LocalCast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(cast, tmp_path_factory.mktemp("state")) as service:
         yield service
+    for voice_id in [member.id for member in cast.members.values() if member.kind == "uploaded"]:
+        cast.forget(voice_id)  # the next module has the same cast
 
 
 @pytest.fixture
