@@ -35,8 +35,8 @@ def kept(heard: Sequence[Heard], *, confidence: float) -> Heard | None:
     doubt, gain = _doubt(before, confidence), one.score - last.score
     chosen = one if gain > doubt else last
     log.info(
-        "after update %d it was heard to be better than after the last, %d, by %.3f of SIM - WER; noise explains %.3f: "
-        "kept what it was after update %d", one.step, last.step, gain, doubt, chosen.step,
+        "after update %d the voice was heard to be better than after the last, %d, by %.3f of SIM - WER; noise "
+        "explains %.3f: kept what it was after update %d", one.step, last.step, gain, doubt, chosen.step,
     )  # fmt: skip
     return chosen
 
