@@ -12,6 +12,7 @@
 #include <cstring>
 #include <omp.h>
 #include <sched.h>
+#include <type_traits>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -139,11 +140,17 @@ inline void dots(const W* w, const float* x, int inputs, float* sums) {
     }
 }
 
+// All rows: in groups that share one pass over a matrix, then one by one. `dots` takes how many, as a type, and the first.
+template <typename Dots>
+inline void in_groups(int rows, Dots dots) {
+    int row = 0;
+    for (; row + GROUP <= rows; row += GROUP) dots(std::integral_constant<int, GROUP>{}, row);
+    for (; row < rows; ++row) dots(std::integral_constant<int, 1>{}, row);
+}
+
 template <typename W>
 inline void dot_all(const W* w, const float* x, int rows, int inputs, float* sums) {
-    int row = 0;
-    for (; row + GROUP <= rows; row += GROUP) dots<W, GROUP>(w, x + row * inputs, inputs, sums + row);
-    for (; row < rows; ++row) dots<W, 1>(w, x + row * inputs, inputs, sums + row);
+    in_groups(rows, [&](auto group, int row) { dots<W, group>(w, x + row * inputs, inputs, sums + row); });
 }
 
 inline float round_block(const float* x, int count, int8_t* rounded, int32_t* sum) {
@@ -255,9 +262,7 @@ inline void int8_dots(const int8_t* w, const Operand& o, int first, float* sums)
 }
 
 inline void int8_dot_all(const int8_t* w, const Operand& o, float* sums) {
-    int row = 0;
-    for (; row + GROUP <= o.rows; row += GROUP) int8_dots<GROUP>(w, o, row, sums + row);
-    for (; row < o.rows; ++row) int8_dots<1>(w, o, row, sums + row);
+    in_groups(o.rows, [&](auto group, int row) { int8_dots<group>(w, o, row, sums + row); });
 }
 
 // Rows are whole blocks.
@@ -312,9 +317,7 @@ inline void int4_dots(const uint8_t* w, const uint16_t* block_scales, const Oper
 }
 
 inline void int4_dot_all(const uint8_t* w, const uint16_t* block_scales, const Operand& o, float* sums) {
-    int row = 0;
-    for (; row + GROUP <= o.rows; row += GROUP) int4_dots<GROUP>(w, block_scales, o, row, sums + row);
-    for (; row < o.rows; ++row) int4_dots<1>(w, block_scales, o, row, sums + row);
+    in_groups(o.rows, [&](auto group, int row) { int4_dots<group>(w, block_scales, o, row, sums + row); });
 }
 
 // One output of a matrix for all rows.

@@ -74,7 +74,7 @@ class Int4:
     def __init__(self, modules: Sequence[Any]) -> None:
         weight = torch.cat([weight_of(module) for module in modules]).float()
         self._levels = torch.tensor(LEVELS, dtype=torch.float32, device=weight.device)
-        self.weight, self.scale = _in_four_bits(weight, self._levels)
+        self.weight, self.scale = _quantised(weight, self._levels)
         self.bias = _bias_of(modules, torch.float32)
 
     @staticmethod
@@ -106,13 +106,8 @@ def maker(precision: Precision) -> MakeLinear:
             return partial(Dense, dtype=torch.float32)
         case Precision.bfloat16:
             return partial(Dense, dtype=torch.bfloat16)
-        case Precision.int8 | Precision.int4:
+        case Precision.int8 | Precision.int4:  # of which the code predictor's layers are apart: predictor.py
             return Int8
-
-
-def predictor_maker(precision: Precision) -> MakeLinear:
-    """How to hold the matrices of the code predictor's layers."""
-    return in_four_bits if precision is Precision.int4 else maker(precision)
 
 
 def in_four_bits(modules: Sequence[Any]) -> Matrix:
@@ -129,7 +124,7 @@ def product_dtype(weight: Tensor, x: Tensor) -> torch.dtype:
     return torch.float32 if many and slow else torch.bfloat16
 
 
-def _in_four_bits(weight: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+def _quantised(weight: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """(outputs, inputs) -> bytes (outputs, inputs / 64, 32) and scales in bfloat16 (outputs, inputs / 64, 2)."""
     blocks = weight.unflatten(1, (-1, 2, FINE))
     between = (levels[1:] + levels[:-1]) / 2

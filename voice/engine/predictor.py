@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from voice.engine.linear import Dense, Linear, MakeLinear, Precision, maker, predictor_maker
+from voice.engine.linear import Dense, Linear, MakeLinear, Precision, in_four_bits, maker
 from voice.engine.native import NativeMatrix, NativeStack, can_run, has_int8_products
 from voice.engine.transformer import Cache, Rotary, Stack
 
@@ -104,10 +104,11 @@ class Predictor:
 
 
 def _layers_maker(precision: Precision, device: torch.device) -> MakeLinear:
-    if precision is Precision.int4 and not (device.type == "cpu" and has_int8_products()):
+    if precision is Precision.int4:
+        if device.type == "cpu" and has_int8_products():
+            return in_four_bits
         log.warning("int4 is for x86-64 processors with AVX2, and needs a C++ compiler: int8 instead.")
-        return maker(Precision.int8)
-    return predictor_maker(precision)
+    return maker(precision)
 
 
 def _narrowing(module: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

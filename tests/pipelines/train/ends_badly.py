@@ -9,7 +9,8 @@ LIKED = 0.9
 
 
 def _hear(_: Ears, step: int) -> Heard:
-    return heard(step, LIKED - 0.1 * step)
+    liked = LIKED - 0.1 * step
+    return heard(step, liked, liked)  # by both sentences alike: no doubt about it
 
 
 if __name__ == "__main__":

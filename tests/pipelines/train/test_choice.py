@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.train.choice import highest, kept, tired
-from pipelines.train.listening import Heard, Take
-
-
-def heard(step: int, *sims: float, wer: float = 0.0) -> Heard:
-    """A listening to as many sentences as similarities are given."""
-    return Heard(step, tuple(_take(step, f"en_{n}", 0, sim, wer) for n, sim in enumerate(sims)))
-
-
-def _take(step: int, sentence: str, take: int, sim: float, wer: float = 0.0) -> Take:
-    return Take(step, sentence, "en", take, "a b", "a b", wer, sim, 1.0, False, 2.0, "x.flac")
+from pipelines.train.listening import Heard
+from tests.pipelines.train.voices import heard, take_of
 
 
 def noisy(rng: np.random.Generator, levels: list[float], *, noise: float) -> list[Heard]:
@@ -57,7 +49,7 @@ def test_how_hard_the_sentences_are_is_no_noise():
 
 def test_nothing_is_known_of_the_noise_of_one_sentence_said_often():
     assert kept_step([heard(1, 0.9), heard(2, 0.1)]) == 2
-    often = [Heard(step, tuple(_take(step, "en_1", n, sim) for n in range(9))) for step, sim in ((1, 0.9), (2, 0.1))]
+    often = [Heard(step, tuple(take_of(step, "en_1", n, sim) for n in range(9))) for step, sim in ((1, 0.9), (2, 0.1))]
     assert kept_step(often) == 2
 
 

@@ -37,10 +37,14 @@ LISTEN = Listen(
 CLIPS = 6
 
 
-def heard(step: int, sim: float) -> Heard:
-    """Two sentences that leave no doubt: each was said as like its owner as the other."""
-    takes = (Take(step, f"en_{n}", "en", 0, "a b", "a b", 0.0, sim, 1.0, False, 2.0, "x.flac") for n in (1, 2))
-    return Heard(step, tuple(takes))
+def heard(step: int, *sims: float, wer: float = 0.0) -> Heard:
+    """A listening to as many sentences as similarities are given."""
+    return Heard(step, tuple(take_of(step, f"en_{n}", 0, sim, wer) for n, sim in enumerate(sims)))
+
+
+def take_of(step: int, sentence: str, take: int, sim: float, wer: float = 0.0) -> Take:
+    """One utterance of a listening."""
+    return Take(step, sentence, "en", take, "a b", "a b", wer, sim, 1.0, False, 2.0, "x.flac")
 
 
 @dataclass(frozen=True)

@@ -93,18 +93,10 @@ def test_older_and_newer_processors_multiply_alike(
             assert_no_row_touches_another(precision, inputs=inputs)
 
 
-def test_an_int8_matrix_multiplies_zeros_and_the_largest_weights():
-    made = Int8([linear(8, 128, bias=False)])
-    made.weight = torch.full_like(made.weight, -127)
-    made.scale = torch.ones_like(made.scale)
-    x = torch.stack([torch.zeros(128), torch.full((128,), 2.0), torch.full((128,), -2.0)])
-    expected = torch.tensor([0.0, -2.0 * 127 * 128, 2.0 * 127 * 128])[:, None].expand(3, 8)
-    torch.testing.assert_close(NativeMatrix(made)(x), expected)
-
-
-def test_a_matrix_of_four_bits_multiplies_zeros_and_the_largest_weights():
-    made = Int4([linear(8, 128, bias=False)])
-    made.weight = torch.zeros_like(made.weight)  # -127, each of them
+@pytest.mark.parametrize(("make", "lowest"), [(Int8, -127), (Int4, 0)])  # the code of -127
+def test_a_rounded_matrix_multiplies_zeros_and_the_largest_weights(make: type[Int8 | Int4], lowest: int):
+    made = make([linear(8, 128, bias=False)])
+    made.weight = torch.full_like(made.weight, lowest)
     made.scale = torch.ones_like(made.scale)
     x = torch.stack([torch.zeros(128), torch.full((128,), 2.0), torch.full((128,), -2.0)])
     expected = torch.tensor([0.0, -2.0 * 127 * 128, 2.0 * 127 * 128])[:, None].expand(3, 8)
