@@ -4,7 +4,7 @@ import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-SOURCES = (".py", ".cpp", ".yaml")
+SOURCES = (".py", ".cpp", ".hpp", ".yaml")
 
 
 def code_digest(*places: Path) -> str:

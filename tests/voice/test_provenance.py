@@ -9,7 +9,9 @@ def test_the_digest_changes_with_the_sources_and_not_with_what_is_compiled_from_
     (tmp_path / "a.pyc").write_bytes(b"compiled")
     assert code_digest(tmp_path) == before
     (tmp_path / "b.cpp").write_text("int two;")
-    assert code_digest(tmp_path) != before
+    with_kernel = code_digest(tmp_path)
+    (tmp_path / "b.hpp").write_text("int three;")
+    assert len({before, with_kernel, code_digest(tmp_path)}) == 3
 
 
 def test_an_identity_holds_weights_code_and_versions(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The CPU's tight loop: kernels.cpp, compiled once for this machine and called through ctypes.
+"""The CPU's tight loop: kernels/, compiled once for this machine and called through ctypes.
 
 PyTorch's products of a vector with a matrix reach a fifth to a half of the memory's bandwidth in bf16 and int8, and
 each of a frame's 3,000 small operations costs microseconds. Without a compiler the same is computed on PyTorch.
@@ -23,10 +23,11 @@ from torch import Tensor
 from voice.engine.linear import Int4, Int8
 from voice.engine.transformer import Cache, Rotary, Stack
 from voice.processor import lines
+from voice.provenance import code_digest
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+KERNELS = Path(__file__).with_name("kernels")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # the last holds two of four bits each
 
@@ -72,13 +73,15 @@ def library() -> ctypes.CDLL | None:
 
 def _compiled(compiler: str) -> Path:
     cpu = next((line for line in lines() if line.startswith(("flags", "Features"))), platform.processor())
-    key = hashlib.sha256(f"{SOURCE.read_text()}{FLAGS}{cpu}{compiler}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{code_digest(KERNELS)}{FLAGS}{cpu}{compiler}".encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voice-engine"
     target = folder / f"kernels-{key}.so"
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(draft)], check=True, capture_output=True)
+        subprocess.run(
+            [compiler, *FLAGS, str(KERNELS / "kernels.cpp"), "-o", str(draft)], check=True, capture_output=True
+        )
         draft.rename(target)
     return target
 
@@ -123,16 +126,16 @@ class NativeMatrix:
 
     def __init__(self, linear: Any) -> None:
         self._kept, self._library, self._team = Kept(), library(), torch.get_num_threads()
-        self._matrix = self._kept.matrix(linear)
+        self.struct = self._kept.matrix(linear)
 
     def __call__(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Four rows share a pass over the matrix, so few cost little and many no more than elsewhere."""
         assert self._library is not None
         x, rows = x.contiguous(), x.shape[:-1].numel()
-        y = x.new_empty(*x.shape[:-1], self._matrix.outputs)
-        scratch = x.new_empty(self._library.matrix_scratch(ctypes.byref(self._matrix), rows, self._team))
+        y = x.new_empty(*x.shape[:-1], self.struct.outputs)
+        scratch = x.new_empty(self._library.matrix_scratch(ctypes.byref(self.struct), rows))
         self._library.matrix_product(
-            ctypes.byref(self._matrix), ctypes.c_void_p(x.data_ptr()), rows, ctypes.c_void_p(y.data_ptr()),
+            ctypes.byref(self.struct), ctypes.c_void_p(x.data_ptr()), rows, ctypes.c_void_p(y.data_ptr()),
             ctypes.c_void_p(scratch.data_ptr()), self._team,
         )  # fmt: skip
         return y
@@ -162,16 +165,28 @@ class NativeStack:
         self, x: Float[Tensor, "rows width"], slots: Sequence[int], at: Sequence[int]
     ) -> Float[Tensor, "rows width"]:
         """Row r is position `at[r]` of slot `slots[r]`; hidden states after the final norm."""
+        x = x.contiguous().clone()
+        self._step(x, slots, at, None, None)
+        return x
+
+    def with_head(
+        self, x: Float[Tensor, "rows width"], slots: Sequence[int], at: Sequence[int], head: NativeMatrix
+    ) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "rows outputs"]]:
+        """Hidden states, and what the head makes of them: waking the threads once more costs as much as the head."""
+        x = x.contiguous().clone()
+        y = x.new_empty(len(x), head.struct.outputs)
+        self._step(x, slots, at, ctypes.byref(head.struct), ctypes.c_void_p(y.data_ptr()))
+        return x, y
+
+    def _step(self, x: Tensor, slots: Sequence[int], at: Sequence[int], head: Any, y: Any) -> None:
         assert self._library is not None
-        x, rows = x.contiguous().clone(), len(x)
-        wanted = self._library.stack_scratch(ctypes.byref(self._stack), rows, self._team)
-        scratch = x.new_empty(wanted)
+        rows = len(x)
+        scratch = x.new_empty(self._library.stack_scratch(ctypes.byref(self._stack), rows, self._team))
         indices = ctypes.c_int32 * rows
         self._library.stack_step(
             ctypes.byref(self._stack), ctypes.c_void_p(x.data_ptr()), rows, indices(*slots), indices(*at),
-            ctypes.c_void_p(scratch.data_ptr()), self._team,
+            ctypes.c_void_p(scratch.data_ptr()), self._team, head, y,
         )  # fmt: skip
-        return x
 
 
 def native_snake() -> Callable[[Tensor, Tensor, Tensor, torch.dtype], Tensor] | None:

@@ -61,8 +61,7 @@ class Predictor:
         codes = [first]
         inputs = torch.stack([self._narrow(hidden), self._input(first, 0)], 1)
         for book in range(1, self.groups):
-            state = self._read(inputs, 0 if book == 1 else book)
-            codes.append(draw(self._heads[book - 1](state).float(), book))
+            codes.append(draw(self._logits(inputs, book).float(), book))
             if book < self.groups - 1:
                 inputs = self._input(codes[-1], book)[:, None]
         return torch.stack(codes, 1)
@@ -70,13 +69,15 @@ class Predictor:
     def _input(self, codes: Int64[Tensor, " slots"], book: int) -> Float[Tensor, "slots width"]:
         return functional.embedding(codes, self._inputs[book]).to(self._dtype)
 
-    def _read(self, inputs: Float[Tensor, "slots n width"], start: int) -> Float[Tensor, "slots width"]:
+    def _logits(self, inputs: Float[Tensor, "slots n width"], book: int) -> Float[Tensor, "slots vocabulary"]:
         rows, n, _ = inputs.shape
+        start, head = 0 if book == 1 else book, self._heads[book - 1]
         if self._native is not None:
             at = [start + i for i in range(n) for _ in range(rows)]
-            return self._native(inputs.transpose(0, 1).flatten(0, 1), [*range(rows)] * n, at)[-rows:]
+            assert isinstance(head, NativeMatrix)
+            return self._native.with_head(inputs.transpose(0, 1).flatten(0, 1), [*range(rows)] * n, at, head)[1][-rows:]
         cos, sin = (t[None, start : start + n, None] for t in (self._rotary.cos, self._rotary.sin))
-        return self._stack(inputs, cos, sin, self._attend(start, start + n))[:, -1]
+        return head(self._stack(inputs, cos, sin, self._attend(start, start + n))[:, -1])
 
     def embed(self, codes: Int64[Tensor, "rows codebooks"]) -> Float[Tensor, "rows width"]:
         """Frames as the talker reads them: all codebooks summed."""

@@ -157,8 +157,8 @@ class Talker:
     ) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "rows vocabulary"]]:
         """One position of some slots; what is in the batch changes nobody's numbers."""
         assert self._native is not None
-        hidden = self._native(inputs, slots, at)
-        return hidden, self._head(hidden)
+        assert isinstance(self._head, NativeMatrix)
+        return self._native.with_head(inputs, slots, at, self._head)
 
     def step(
         self, inputs: Float[Tensor, "slots width"], attend: Any, at: Int64[Tensor, " slots"]
