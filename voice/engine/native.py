@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from voice.engine.linear import Int4, Int8
@@ -53,6 +53,10 @@ class _Stack(ctypes.Structure):
         ("epsilon", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin", "layer", "keys", "values")),
     ]  # fmt: skip
+
+
+class _Settings(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("temperature", "top_p", "top_k", "greedy")]
 
 
 @functools.cache
@@ -187,6 +191,30 @@ class NativeStack:
             ctypes.byref(self._stack), ctypes.c_void_p(x.data_ptr()), rows, indices(*slots), indices(*at),
             ctypes.c_void_p(scratch.data_ptr()), self._team, head, y,
         )  # fmt: skip
+
+
+def draw(
+    logits: Float[Tensor, "slots vocabulary"],
+    uniform: Float[Tensor, " slots"],
+    *,
+    temperature: Float[Tensor, "slots 1"],
+    top_p: Float[Tensor, "slots 1"],
+    top_k: Int64[Tensor, "slots 1"],
+    greedy: Bool[Tensor, "slots 1"],
+    width: int,
+) -> Int64[Tensor, " slots"]:
+    """`sampling.draw` over the `width` likeliest codes, without its twenty small operations."""
+    kernels = library()
+    assert kernels is not None
+    logits, uniform = logits.float().contiguous(), uniform.contiguous()
+    slots, vocabulary = logits.shape
+    settings = [setting.contiguous() for setting in (temperature, top_p, top_k, greedy)]
+    codes = torch.empty(slots, dtype=torch.int64)
+    kernels.draw(
+        ctypes.c_void_p(logits.data_ptr()), slots, vocabulary, width, ctypes.c_void_p(uniform.data_ptr()),
+        ctypes.byref(_Settings(*(setting.data_ptr() for setting in settings))), ctypes.c_void_p(codes.data_ptr()),
+    )  # fmt: skip
+    return codes
 
 
 def native_snake() -> Callable[[Tensor, Tensor, Tensor, torch.dtype], Tensor] | None:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from voice.engine import native
 from voice.request import Drawing, Sampling
 
 Rows = slice | Int64[Tensor, " rows"]
@@ -133,6 +134,11 @@ def draw(
     nucleus: bool,
 ) -> Int64[Tensor, " slots"]:
     """Draw a code for each slot by inverting its distribution; greedy slots take the likeliest."""
+    if logits.device.type == "cpu" and native.library():
+        return native.draw(
+            logits, uniform, temperature=settings.temperature, top_p=settings.top_p, top_k=settings.top_k,
+            greedy=settings.greedy, width=width or logits.shape[1],
+        )  # fmt: skip
     values, codes = warp(logits, settings, width=width, nucleus=nucleus)
     summed = values.softmax(1).cumsum(1)
     at = (summed <= uniform[:, None] * summed[:, -1:]).sum(1, keepdim=True).clamp(max=values.shape[1] - 1)

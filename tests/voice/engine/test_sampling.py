@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from tests.voice.engine.checkpoints import GREEDY, core_of, speak_all
+from voice.engine import native
 from voice.engine.sampling import Settings, candidates, draw, likeliest, of_checkpoint, uniforms, warp
 from voice.engine.voices import Voice
 from voice.request import Drawing, Request, Sampling
@@ -89,6 +90,43 @@ def test_fewer_candidates_leave_the_same_scores():
         assert torch.equal(narrow, wide[:, :64])
 
 
+@pytest.fixture(params=["kernels", "pytorch"])
+def _drawn_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "pytorch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("no C++ compiler")
+
+
+@pytest.mark.usefixtures("_drawn_by")
+@pytest.mark.parametrize("sampling", [*SAMPLINGS, Sampling(top_k=1), Sampling(do_sample=False)])
+def test_a_number_within_a_codes_share_draws_that_code(sampling: Sampling):
+    logits = (3 * torch.randn(1, 2_048, generator=torch.Generator().manual_seed(4))).bfloat16().float()  # many alike
+    logits[:, 7] = -torch.inf
+    asked = {"width": candidates(sampling), "nucleus": sampling.top_p < 1}
+    [values], [codes] = warp(logits, settings_of([sampling]), **asked)
+    shares = values.double().softmax(0)
+    likely = shares > 1e-5  # of which 32 bits know where they begin and end
+    middles = (shares.cumsum(0) - shares / 2)[likely].float()
+    n = len(middles)
+    drawn = draw(logits.expand(n, -1), middles, settings_of([sampling] * n), **asked)
+    assert torch.equal(drawn, codes[likely] if sampling.do_sample else codes[:1].expand(n))
+
+
+@pytest.mark.usefixtures("_drawn_by")
+def test_slots_draw_as_each_was_asked():
+    logits = torch.randn(4, 300, generator=torch.Generator().manual_seed(5))
+    asked = [Sampling(), Sampling(do_sample=False), Sampling(top_k=0, top_p=0.7), Sampling(temperature=2.0)]
+    uniform = torch.tensor([0.35, 0.35, 0.35, 0.35])
+    together = draw(logits, uniform, settings_of(asked), width=None, nucleus=True)
+    alone = [
+        draw(logits[i : i + 1], uniform[:1], settings_of([one]), width=candidates(one), nucleus=one.top_p < 1)
+        for i, one in enumerate(asked)
+    ]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.usefixtures("_drawn_by")
 def test_draws_follow_the_distribution():
     n = 20_000
     logits = torch.tensor([1.0, 3.0, 2.0, -1.0, 2.5]).expand(n, -1)
@@ -100,6 +138,7 @@ def test_draws_follow_the_distribution():
     torch.testing.assert_close(codes.bincount(minlength=5) / n, expected, atol=2 / n, rtol=0)
 
 
+@pytest.mark.usefixtures("_drawn_by")
 def test_greedy_slots_take_the_likeliest_whatever_the_number():
     logits = torch.randn(4, 100, generator=torch.Generator().manual_seed(1))
     settings = settings_of([Sampling(do_sample=False)] * 4)

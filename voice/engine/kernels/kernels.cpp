@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <omp.h>
 
+#include "draw.hpp"
 #include "functions.hpp"
 #include "matrix.hpp"
 #include "products.hpp"
@@ -44,6 +45,14 @@ void matrix_product(const Matrix* m, const float* x, int32_t rows, float* y, flo
         const int first = me.first(m->outputs);
         outputs_of(*m, first, me.end(m->outputs), operand, y + first, m->outputs);
     }
+}
+
+// A code for each row of logits (rows, vocabulary), by one uniform number each.
+void draw(const float* logits, int32_t rows, int32_t vocabulary, int32_t width, const float* uniforms,
+          const Settings* settings, int64_t* codes) {
+    Draw draw(vocabulary, width);
+    for (int row = 0; row < rows; ++row)
+        codes[row] = draw.code(logits + static_cast<int64_t>(row) * vocabulary, uniforms[row], *settings, row);
 }
 
 // y (rows, channels, n) = x + gain sin(rate x)^2, in float or bfloat16.
