@@ -28,7 +28,7 @@ def few_positions(weights: torch.dtype) -> int:
 
 def multiplies_prompts(weights: torch.dtype) -> bool:
     """Whether the kernels' products are the faster ones for any number of positions."""
-    return weights == torch.int8 and has_int8_products() and not has_bfloat16_products()
+    return weights == torch.int8 and has_int8_products()
 
 
 class Talker:

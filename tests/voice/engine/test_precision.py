@@ -36,7 +36,7 @@ def test_four_bits_are_held_where_the_processor_multiplies_them(
 
 @pytest.mark.parametrize(
     ("bfloat16", "int8", "expected"),
-    [(True, True, [16, 4, 48]), (False, True, [16, 64, 96]), (False, False, [16, 64, 48])],
+    [(True, True, [16, 4, 96]), (False, True, [16, 64, 96]), (False, False, [16, 64, 48])],
 )
 def test_up_to_how_many_positions_the_kernels_read_hangs_on_what_the_processor_multiplies(
     bfloat16: bool, int8: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
