@@ -206,9 +206,10 @@ def draw(
     """`sampling.draw` over the `width` likeliest codes, without its twenty small operations."""
     kernels = library()
     assert kernels is not None
-    logits, uniform = logits.float().contiguous(), uniform.contiguous()
+    logits, uniform = logits.float().contiguous(), uniform.float().contiguous()
     slots, vocabulary = logits.shape
-    settings = [setting.contiguous() for setting in (temperature, top_p, top_k, greedy)]
+    # in the types that the struct points to
+    settings = [t.contiguous() for t in (temperature.float(), top_p.float(), top_k.long(), greedy.bool())]
     codes = torch.empty(slots, dtype=torch.int64)
     kernels.draw(
         ctypes.c_void_p(logits.data_ptr()), slots, vocabulary, width, ctypes.c_void_p(uniform.data_ptr()),

@@ -151,6 +151,22 @@ def test_rows_that_are_not_whole_blocks_are_held_in_int8():
     assert isinstance(in_four_bits([linear(4, 96, bias=False)]), Int8)
 
 
+def test_a_changed_header_makes_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(native.KERNELS, tmp_path / "kernels")
+    monkeypatch.setattr(native, "KERNELS", tmp_path / "kernels")
+    monkeypatch.setattr(native, "FLAGS", [flag for flag in native.FLAGS if flag not in ("-O3", "-march=native")])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    assert compiler
+    before = native._compiled(compiler)
+    with (tmp_path / "kernels/step.hpp").open("a") as header:
+        header.write("// changed\n")
+    after = native._compiled(compiler)
+    assert before != after
+    assert before.is_file()
+    assert after.is_file()
+
+
 def without_kernels(tts: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Core:
     with monkeypatch.context() as context:
         context.setattr("voice.engine.talker.can_run", lambda stack: False)
@@ -193,8 +209,9 @@ def test_logits_with_and_without_kernels_agree(tiny_of_each_shape: Any, monkeypa
 
 
 def test_codes_without_kernels_depend_on_the_seed_alone_too(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(native, "library", lambda: None)
     voice = Voice("me", embedding=torch.randn(64))
-    core = without_kernels(tiny, monkeypatch, slots=3)
+    core = core_of(tiny, slots=3)
     said = [(Request("word " * n, "me", seed=n), voice) for n in (1, 2, 3)]
     together = speak_all(core, said, budget=12)
     for slot in range(3):
@@ -204,8 +221,9 @@ def test_codes_without_kernels_depend_on_the_seed_alone_too(tiny: Any, monkeypat
 
 def test_attention_by_mask_is_attention_one_by_one(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     # what a CUDA graph runs, on the CPU: every slot over the whole cache
+    monkeypatch.setattr(native, "library", lambda: None)
     voice = Voice("me", embedding=torch.randn(64, generator=torch.Generator().manual_seed(0)))
-    core = without_kernels(tiny, monkeypatch, slots=3)
+    core = core_of(tiny, slots=3)
     said = [(Request("word " * n, "me", seed=n), voice) for n in (1, 4)]
     expected = speak_all(core, said, budget=10)
     talker = core.frames.talker

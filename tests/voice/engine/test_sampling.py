@@ -114,6 +114,23 @@ def test_a_number_within_a_codes_share_draws_that_code(sampling: Sampling):
 
 
 @pytest.mark.usefixtures("_drawn_by")
+def test_codes_as_likely_as_the_last_candidate_are_candidates():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0, 2.0]])
+    uniform = (torch.arange(1_000) + 0.5) / 1_000
+    codes = draw(logits.expand(1_000, -1), uniform, settings_of([Sampling(top_k=2)] * 1_000), width=64, nucleus=False)
+    assert sorted(set(codes.tolist())) == [1, 2, 3, 5]
+
+
+@pytest.mark.usefixtures("_drawn_by")
+@pytest.mark.parametrize("top_k", [0, 50])
+def test_a_temperature_at_which_likelihoods_overflow_takes_the_likeliest(top_k: int):
+    logits = torch.tensor([[1.0, 5.0, 2.0, -torch.inf]])
+    cold = Sampling(temperature=1e-39, top_k=top_k)
+    codes = draw(logits, torch.tensor([0.9]), settings_of([cold]), width=candidates(cold), nucleus=False)
+    assert codes.tolist() == [1]
+
+
+@pytest.mark.usefixtures("_drawn_by")
 def test_slots_draw_as_each_was_asked():
     logits = torch.randn(4, 300, generator=torch.Generator().manual_seed(5))
     asked = [Sampling(), Sampling(do_sample=False), Sampling(top_k=0, top_p=0.7), Sampling(temperature=2.0)]

@@ -48,12 +48,12 @@ def test_logits_at_the_published_width(talker: Any, inputs: Tensor, precision: P
 
 @pytest.mark.parametrize("has_products", [True, False])
 @pytest.mark.parametrize("precision", [Precision.bfloat16, Precision.int8])
-def test_logits_of_a_prompt_too_long_for_the_kernels_loop(
+def test_logits_of_a_prompt_that_pytorch_multiplies(
     talker: Any, inputs: Tensor, precision: Precision, has_products: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("voice.engine.talker.few_positions", lambda weights: 0)
-    for module in ("talker", "linear"):
-        monkeypatch.setattr(f"voice.engine.{module}.has_bfloat16_products", lambda: has_products)
+    monkeypatch.setattr("voice.engine.talker.has_int8_products", lambda: False)
+    monkeypatch.setattr("voice.engine.linear.has_bfloat16_products", lambda: has_products)
     assert furthest(talker, inputs, precision) < TOLERANCE[precision]
 
 
@@ -75,6 +75,7 @@ def test_the_kernels_multiply_a_long_prompt_in_int8_where_the_processor_has_such
     with torch.inference_mode():
         ours.prefill(0, 0, inputs[:POSITIONS])
     assert rows == [POSITIONS] * (4 * len(talker.model.layers) if int8 else 0) + [1]  # the last is the head
+    assert furthest(talker, inputs, Precision.int8) < TOLERANCE[Precision.int8]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-// How a code is drawn, as sampling.py says: temperature, top-k and top-p over the likeliest codes, then one uniform number.
+// How a code is drawn, as sampling.py says: temperature, top-k, top-p over the likeliest codes, then a uniform number.
 
 #pragma once
 
@@ -33,8 +33,8 @@ class Draw {
     }
 
    private:
-    // Keys of the likeliest codes, the highest first; of equal logits the smaller code: bits of a float that are ordered as
-    // it is, and behind them the code's rank.
+    // Keys of the likeliest codes, the highest first; of equal logits the smaller code: bits of a float that are
+    // ordered as it is, and behind them the code's rank.
     void rank(const float* logits) {
         const int64_t vocabulary = static_cast<int64_t>(keys_.size());
         for (int64_t code = 0; code < vocabulary; ++code) {
@@ -74,7 +74,7 @@ class Draw {
         double summed = 0.0;
         for (int i = 0; i < left; ++i) {
             summed += values_[i];
-            if (summed > wanted) return i;
+            if (!(summed <= wanted)) return i;  // where likelihoods overflow, too: the likeliest
         }
         return left - 1;
     }

@@ -23,8 +23,8 @@ int32_t has_int8_products() {
 // Floats that `stack_step` wants as scratch.
 int64_t stack_scratch(const StackWeights* s, int32_t rows, int32_t team) { return Step::scratch(*s, rows, team); }
 
-// Run x (rows, width) through all layers and the final norm, in place. Row r is position at[r] of slot slots[r]; it sees
-// the positions before it, those of rows beside it included. With a head (or null) also y (rows, outputs).
+// Run x (rows, width) through all layers and the final norm, in place. Row r is position at[r] of slot slots[r]; it
+// sees the positions before it, those of rows beside it included. With a head (or null) also y (rows, outputs).
 void stack_step(const StackWeights* s, float* x, int32_t rows, const int32_t* slots, const int32_t* at, float* scratch,
                 int32_t team, const Matrix* head, float* y) {
     Step step(*s, x, rows, slots, at, scratch);
@@ -50,9 +50,9 @@ void matrix_product(const Matrix* m, const float* x, int32_t rows, float* y, flo
 // A code for each row of logits (rows, vocabulary), by one uniform number each.
 void draw(const float* logits, int32_t rows, int32_t vocabulary, int32_t width, const float* uniforms,
           const Settings* settings, int64_t* codes) {
-    Draw draw(vocabulary, width);
+    Draw drawing(vocabulary, width);
     for (int row = 0; row < rows; ++row)
-        codes[row] = draw.code(logits + static_cast<int64_t>(row) * vocabulary, uniforms[row], *settings, row);
+        codes[row] = drawing.code(logits + static_cast<int64_t>(row) * vocabulary, uniforms[row], *settings, row);
 }
 
 // y (rows, channels, n) = x + gain sin(rate x)^2, in float or bfloat16.

@@ -1,7 +1,8 @@
 // Matrices, and the rows that they multiply.
 //
-// A matrix is rows of float, bfloat16, int8 with a scale each, or four bits with a scale for each 32. What the latter two
-// multiply is rounded to int8 as well, with a scale for each block of 64: widening weights costs more than reading them.
+// A matrix is rows of float, bfloat16, int8 with a scale each, or four bits with a scale for each 32. What the latter
+// two multiply is rounded to int8 as well, with a scale for each block of 64: widening weights costs more than reading
+// them.
 
 #pragma once
 
@@ -12,8 +13,9 @@
 namespace {
 
 constexpr int BLOCK = 64;  // activations that share a scale
-constexpr int FINE = 32;   // weights of four bits that share a scale; two such lie in a block's 32 bytes, low bits first
-constexpr int8_t LEVELS[16] = {-127, -100, -80, -63, -49, -35, -22, -10, 2, 13, 24, 36, 50, 65, 83, 107};  // linear.py's
+constexpr int FINE = 32;   // weights of four bits that share a scale; two such lie in a block's bytes, low bits first
+// linear.py's
+constexpr int8_t LEVELS[16] = {-127, -100, -80, -63, -49, -35, -22, -10, 2, 13, 24, 36, 50, 65, 83, 107};
 
 #if defined(__AVX512VNNI__)
 constexpr bool READS_UNSIGNED = true;  // its products want weights as w + 128
@@ -40,8 +42,8 @@ inline float widen(uint16_t w) {
     return value;
 }
 
-// Rows that a matrix multiplies; for int8 and four bits also rounded, x = rounded * scale of the block. Where weights are
-// read as w + 128, `offsets` is what that adds to a row's sum in int8, `quads` what takes it from the sum of each four.
+// Rows that a matrix multiplies; for int8 and four bits also rounded, x = rounded * scale of the block. Where weights
+// are read as w + 128, `offsets` is what that adds to a row's sum in int8, `quads` what takes it from each four's.
 struct Operand {
     const float* x;  // (rows, inputs)
     int rows, inputs;
@@ -91,17 +93,23 @@ inline float round_row(const float* x, int inputs, int8_t* rounded, float* scale
     return offset;
 }
 
+// -128 times the sum of each four.
+inline void sum_fours(const int8_t* values, int inputs, int32_t* quads) {
+    for (int k = 0; k < inputs / 4; ++k)
+        quads[k] = -128 * (values[4 * k] + values[4 * k + 1] + values[4 * k + 2] + values[4 * k + 3]);
+}
+
 // What a matrix of this kind reads, rounded into `room` (operand_scratch floats) if need be.
 inline Operand operand_of(const Matrix& m, const float* x, int rows, float* room) {
+    if (!is_rounded(m.kind)) return {x, rows, m.inputs, nullptr, nullptr, nullptr, nullptr};
     const int64_t blocks = blocks_of(m.inputs), fours = fours_of(m.inputs);
     float *scales = room, *offsets = scales + rows * blocks;
     int32_t* quads = reinterpret_cast<int32_t*>(offsets + rows);
     int8_t* rounded = reinterpret_cast<int8_t*>(quads + rows * fours);
-    for (int64_t row = 0; row < rows && is_rounded(m.kind); ++row) {
+    for (int64_t row = 0; row < rows; ++row) {
         int8_t* to = rounded + row * m.inputs;
         offsets[row] = round_row(x + row * m.inputs, m.inputs, to, scales + row * blocks);
-        for (int k = 0; READS_UNSIGNED && m.kind == INT4 && k < m.inputs / 4; ++k)
-            quads[row * fours + k] = -128 * (to[4 * k] + to[4 * k + 1] + to[4 * k + 2] + to[4 * k + 3]);
+        if (READS_UNSIGNED && m.kind == INT4) sum_fours(to, m.inputs, quads + row * fours);
     }
     return {x, rows, m.inputs, rounded, scales, offsets, quads};
 }

@@ -13,12 +13,12 @@
 
 namespace {
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
-constexpr int LANES = 16;  // partial sums of a dot product: of GROUP rows, they fit into the sixteen registers
-constexpr int AHEAD = 2048;  // bytes of weights that are fetched before they are wanted
+// Partial sums of a float's product: those of GROUP rows fit into the registers. Bytes of weights in four bits that are
+// fetched before they are wanted; measured: docs/log.md, 2026-12-01.
+#if defined(__AVX512F__)
+constexpr int LANES = 32, AHEAD = 4096;
 #else
-constexpr int LANES = 32;
-constexpr int AHEAD = 4096;
+constexpr int LANES = 16, AHEAD = 2048;  // int8, too, where the kernels are AVX2's
 #endif
 constexpr int GROUP = 4;   // rows that share one pass over a matrix
 constexpr int TILE = 16;   // outputs that are worked out one after the other
@@ -126,7 +126,8 @@ inline void int4_dots(const uint8_t* w, const uint16_t* block_scales, const Oper
     const __m512i levels = _mm512_xor_si512(
         _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(LEVELS))), _mm512_set1_epi8(-128));
     const __m512i four_bits = _mm512_set1_epi8(15);
-    const __m512i right = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);  // the upper half's shift
+    // the upper half's shift, and its scale
+    const __m512i right = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
     const __m512i which = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(0x00010000), 1);
     __m512 partial[ROWS];
     for (int row = 0; row < ROWS; ++row) partial[row] = _mm512_setzero_ps();
@@ -141,8 +142,8 @@ inline void int4_dots(const uint8_t* w, const uint16_t* block_scales, const Oper
             _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, which, _mm512_set1_epi32(pair)));
         for (int row = 0; row < ROWS; ++row) {
             const __m512i values = _mm512_loadu_si512(x + static_cast<int64_t>(row) * o.inputs + block * BLOCK);
-            const __m512i sum = _mm512_dpbusd_epi32(
-                _mm512_loadu_si512(quads + static_cast<int64_t>(row) * fours_of(o.inputs) + block * (BLOCK / 4)), weights, values);
+            const int32_t* less = quads + static_cast<int64_t>(row) * fours_of(o.inputs) + block * (BLOCK / 4);
+            const __m512i sum = _mm512_dpbusd_epi32(_mm512_loadu_si512(less), weights, values);
             const __m512 scale = _mm512_mul_ps(both, _mm512_set1_ps(scales[row * blocks + block]));
             partial[row] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, partial[row]);
         }
@@ -193,13 +194,13 @@ inline void int4_dots(const uint8_t* w, const uint16_t* block_scales, const Oper
 #endif
 }
 
-// Outputs [first, end) of a matrix for ROWS rows from `row` on; `dots` sums the products of the row of weights at an offset.
-template <int ROWS, typename Dots>
-inline void outputs_by(const Matrix& m, int first, int end, int row, float* to, int64_t stride, Dots dots) {
+// Outputs [first, end) of a matrix for ROWS rows from `row` on; `sum_row` sums products with the weights at an offset.
+template <int ROWS, typename Sum>
+inline void outputs_by(const Matrix& m, int first, int end, int row, float* to, int64_t stride, Sum sum_row) {
     const float* scale = m.kind == INT8 ? static_cast<const float*>(m.scale) : nullptr;
     for (int output = first; output < end; ++output) {
         float sums[ROWS];
-        dots(static_cast<int64_t>(output) * m.inputs, sums);
+        sum_row(static_cast<int64_t>(output) * m.inputs, sums);
         const float rate = scale ? scale[output] : 1.0f, bias = m.bias ? m.bias[output] : 0.0f;
         for (int r = 0; r < ROWS; ++r) to[(row + r) * stride + output - first] = sums[r] * rate + bias;
     }
@@ -207,18 +208,18 @@ inline void outputs_by(const Matrix& m, int first, int end, int row, float* to, 
 
 // A function of its own: inlined into a step, its loops run out of registers.
 template <int ROWS>
-__attribute__((noinline)) void outputs_of_rows(const Matrix& m, int first, int end, const Operand& o, int row, float* to,
-                                               int64_t stride) {
-    const auto by = [&](auto dots) { outputs_by<ROWS>(m, first, end, row, to, stride, dots); };
+__attribute__((noinline)) void outputs_of_rows(const Matrix& m, int first, int end, const Operand& o, int row,
+                                               float* to, int64_t stride) {
+    const auto by = [&](auto sum_row) { outputs_by<ROWS>(m, first, end, row, to, stride, sum_row); };
     const float* x = o.x + static_cast<int64_t>(row) * m.inputs;
     switch (m.kind) {
         case FLOAT32: {
             const auto* w = static_cast<const float*>(m.weight);
-            return by([=](int64_t at, float* sums) { dots<float, ROWS>(w + at, x, m.inputs, sums); });
+            return by([&](int64_t at, float* sums) { dots<float, ROWS>(w + at, x, m.inputs, sums); });
         }
         case BFLOAT16: {
             const auto* w = static_cast<const uint16_t*>(m.weight);
-            return by([=](int64_t at, float* sums) { dots<uint16_t, ROWS>(w + at, x, m.inputs, sums); });
+            return by([&](int64_t at, float* sums) { dots<uint16_t, ROWS>(w + at, x, m.inputs, sums); });
         }
         case INT8: {
             const auto* w = static_cast<const int8_t*>(m.weight);
@@ -232,8 +233,8 @@ __attribute__((noinline)) void outputs_of_rows(const Matrix& m, int first, int e
     }
 }
 
-// Outputs [first, end) of a matrix for all rows: those of row r are to[r * stride] and on. GROUP rows share one pass over
-// the matrix, the others follow one by one; TILE outputs stay in the cache from group to group.
+// Outputs [first, end) of a matrix for all rows: those of row r are to[r * stride] and on. GROUP rows share one pass
+// over the matrix, the others follow one by one; TILE outputs stay in the cache from group to group.
 inline void outputs_of(const Matrix& m, int first, int end, const Operand& o, float* to, int64_t stride) {
     for (int next; first < end; to += next - first, first = next) {
         next = std::min(first + TILE, end);

@@ -76,7 +76,7 @@ class Step {
         return static_cast<int64_t>(rows) * (2 * s.heads * s.head_dim + s.inner) + team * own_scratch(s, rows);
     }
 
-    // Each thread of the team calls it. `y` (rows, outputs) is what the head makes of the last layer's, normed; or null.
+    // Each thread of the team calls it. y (rows, outputs) is what the head makes of the last layer's, normed; or null.
     void run(Member me, const Matrix* head, float* y) {
         float* normed = own_ + me.thread * own_size_;
         float* heads = normed + static_cast<int64_t>(rows_) * s_.width;
