@@ -117,6 +117,9 @@ def warp(
     values = logits.gather(1, codes) / settings.temperature
     least = values.gather(1, (settings.top_k - 1).clamp(max=width - 1))
     values = values.masked_fill(values < least, -torch.inf)
+    if width > NARROW:  # equals of the k-th stay, but not beyond what a slot with a narrow top-k sees when it is alone
+        beyond = torch.arange(width, device=values.device) >= NARROW
+        values = values.masked_fill(beyond & (settings.top_k <= NARROW), -torch.inf)
     if nucleus:
         rest = values.softmax(1).flip(1).cumsum(1).flip(1)  # of a candidate and all less likely ones, as upstream sums
         dropped = (rest <= 1 - settings.top_p) & (settings.top_p < 1)

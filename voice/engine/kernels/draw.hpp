@@ -18,6 +18,8 @@ struct Settings {
     const uint8_t* greedy;
 };
 
+constexpr int NARROW = 64;  // sampling.py's
+
 class Draw {
    public:
     Draw(int vocabulary, int width) : width_(std::min(vocabulary, width)), keys_(vocabulary), values_(width_) {}
@@ -51,10 +53,11 @@ class Draw {
 
     int64_t code_at(int i) const { return static_cast<int64_t>(keys_.size()) - 1 - (keys_[i] & 0xFFFFFFFF); }
 
-    // How many are as likely as the k-th at least.
+    // How many are as likely as the k-th at least, of those that it looks at, whatever other rows ask for.
     int top_k(int64_t k) const {
-        int left = static_cast<int>(std::min<int64_t>(k, width_));
-        while (left < width_ && values_[left] >= values_[left - 1]) ++left;
+        const int width = k <= NARROW ? std::min(width_, NARROW) : width_;
+        int left = static_cast<int>(std::min<int64_t>(k, width));
+        while (left < width && values_[left] >= values_[left - 1]) ++left;
         return left;
     }
 
