@@ -90,6 +90,14 @@ def test_fewer_candidates_leave_the_same_scores():
         assert torch.equal(narrow, wide[:, :64])
 
 
+@pytest.fixture(params=["kernels", "pytorch"])
+def _drawn_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "pytorch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("no C++ compiler")
+
+
 @pytest.mark.usefixtures("_drawn_by")
 def test_equal_logits_are_drawn_from_alike_whatever_the_other_slots_ask_for():
     logits, uniform = torch.zeros(40, 300), (torch.arange(40) + 0.5) / 40
@@ -97,14 +105,6 @@ def test_equal_logits_are_drawn_from_alike_whatever_the_other_slots_ask_for():
     narrow = draw(logits, uniform, settings, width=64, nucleus=False)
     assert torch.equal(draw(logits, uniform, settings, width=None, nucleus=False), narrow)
     assert narrow.max() < 64
-
-
-@pytest.fixture(params=["kernels", "pytorch"])
-def _drawn_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "pytorch":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip("no C++ compiler")
 
 
 @pytest.mark.usefixtures("_drawn_by")

@@ -43,15 +43,13 @@ inline void dots(const W* w, const float* x, int inputs, float* sums) {
 
 #if defined(__AVX2__)
 inline __m256i load_bytes(const int8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+#endif
 
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
 // Sums of four products each, of |w| and x with the sign of w: unsigned and signed, as the processor wants them.
 inline __m256i products_of(__m256i size, __m256i values) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), size, values);
-#else
     // two of 127 * 127 at most fit into 16 bits
     return _mm256_madd_epi16(_mm256_maddubs_epi16(size, values), _mm256_set1_epi16(1));
-#endif
 }
 
 inline float sum_of(__m256 x) {
